@@ -1,7 +1,15 @@
 """What a training step eats: batches, in an order that is a pure function of seed and index."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import TypeVar
+
+import numpy as np
+import torch
 from torch import Tensor
+
+from cloche.data.order import mix, shuffled
+from cloche.data.shards import Shard
+from cloche.errors import DataError
 
 IGNORED = -100  # target where no loss falls; PyTorch's own default for cross-entropy
 
@@ -18,3 +26,91 @@ class Batch:
     """(batch, time) int64 position of each token in its document; 0, 1, 2, ... when None."""
     documents: Tensor | None = None
     """(batch, time) int64 document of each token in packed rows; one document a row when None."""
+
+
+AnyBatch = TypeVar("AnyBatch", bound=Batch)
+
+
+class Windows:
+    """The training windows of a shard in seeded order: sample g is the same in every run.
+
+    Without a stride the windows lie end to end, each epoch sees every one once, and the offset
+    they share is drawn anew for each epoch, so that no token is always first. With a stride, the
+    windows start at 0, stride, 2 stride, ... in every epoch.
+    """
+
+    def __init__(self, shard: Shard, *, context: int, seed: int, stride: int | None = None) -> None:
+        require_length(shard, context=context, part="training")
+        self.shard = shard
+        self.context = context
+        self.seed = seed
+        self.stride = stride or context
+        room = len(shard) - 1 - context  # the last place a window can start
+        fitting = room // self.stride + 1
+        self.count = fitting if stride else max(1, fitting - 1)
+        left_over = room - (self.count - 1) * self.stride
+        self._largest_offset = 0 if stride else min(self.stride - 1, left_over)
+
+    def starts(self, samples: np.ndarray) -> np.ndarray:
+        """Where in the shard the windows of these global sample indices begin."""
+        epochs, indices = np.divmod(samples.astype(np.int64), self.count)
+        starts = np.empty_like(indices)
+        for epoch in np.unique(epochs):
+            chosen = epochs == epoch
+            places = shuffled(indices[chosen], size=self.count, key=mix(self.seed, int(epoch), 1))
+            offset = mix(self.seed, int(epoch), 2) % (self._largest_offset + 1)
+            starts[chosen] = places * self.stride + offset
+        return starts
+
+    def batch(self, first_sample: int, *, size: int) -> Batch:
+        """The batch of samples first_sample .. first_sample + size - 1."""
+        samples = np.arange(first_sample, first_sample + size)
+        return windows_at(self.shard, self.starts(samples), context=self.context)
+
+
+def on_device(batch: AnyBatch, device: torch.device | str) -> AnyBatch:
+    """The same batch with every tensor on `device`."""
+    moved = {
+        field.name: value.to(device, non_blocking=True)
+        for field in fields(batch)
+        if isinstance(value := getattr(batch, field.name), Tensor)
+    }
+    return replace(batch, **moved)
+
+
+def windows_at(shard: Shard, starts: np.ndarray, *, context: int) -> Batch:
+    """Windows of `context` tokens and their next tokens, at given places of the shard.
+
+    Where the shard holds several documents, `positions` restart and `documents` differ at each
+    one, so that no document sees another. An end-of-text token is the target that ends its
+    document and, as an input, the first token of the next.
+    """
+    places = starts[:, None] + np.arange(context + 1)
+    tokens = torch.from_numpy(shard.tokens[places].astype(np.int64))
+    batch = Batch(inputs=tokens[:, :-1].contiguous(), targets=tokens[:, 1:].contiguous())
+    if len(shard.ends) <= 1:
+        return batch
+    firsts = shard.ends - 1 if shard.metadata.separated else shard.ends  # where a next one begins
+    inputs = places[:, :-1]
+    documents = np.searchsorted(firsts, inputs, side="right")
+    begins = np.concatenate([[0], firsts])[documents]
+    positions = inputs - np.maximum(begins, starts[:, None])
+    return replace(
+        batch, positions=torch.from_numpy(positions), documents=torch.from_numpy(documents)
+    )
+
+
+def fixed_starts(shard: Shard, *, context: int, count: int) -> np.ndarray:
+    """Starts of at most `count` windows spread evenly over the shard, without overlap."""
+    fitting = (len(shard) - 1) // context
+    chosen = np.linspace(0, fitting - 1, num=min(count, fitting))
+    return np.unique(chosen.round().astype(np.int64)) * context
+
+
+def require_length(shard: Shard, *, context: int, part: str) -> None:
+    """DataError where the shard has no whole window of `context` tokens and a next token."""
+    if len(shard) <= context:
+        raise DataError(
+            f"the {part} part has {len(shard)} tokens, a context of {context} needs at least "
+            f"{context + 1}: use a smaller --model.context, another --data.split, or more text"
+        )
