@@ -1,7 +1,7 @@
 """What a training step eats: batches, in an order that is a pure function of seed and index."""
 
 from dataclasses import dataclass, fields, replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,34 @@ class Batch:
     """(batch, time) int64 position of each token in its document; 0, 1, 2, ... when None."""
     documents: Tensor | None = None
     """(batch, time) int64 document of each token in packed rows; one document a row when None."""
+
+
+class Tokens(Protocol):
+    """Tokens in a row with document ends: a `Shard`, or the same in memory."""
+
+    @property
+    def tokens(self) -> np.ndarray:
+        """All tokens, unsigned integers."""
+        ...
+
+    @property
+    def ends(self) -> np.ndarray:
+        """Ends of the documents, counted in tokens, int64."""
+        ...
+
+    @property
+    def separated(self) -> bool:
+        """Whether each document's last token is an end-of-text token."""
+        ...
+
+
+@dataclass(frozen=True)
+class TokensInMemory:
+    """Tokens of a text that is measured and not kept."""
+
+    tokens: np.ndarray
+    ends: np.ndarray
+    separated: bool
 
 
 AnyBatch = TypeVar("AnyBatch", bound=Batch)
@@ -78,7 +106,7 @@ def on_device(batch: AnyBatch, device: torch.device | str) -> AnyBatch:
     return replace(batch, **moved)
 
 
-def windows_at(shard: Shard, starts: np.ndarray, *, context: int) -> Batch:
+def windows_at(shard: Tokens, starts: np.ndarray, *, context: int) -> Batch:
     """Windows of `context` tokens and their next tokens, at given places of the shard.
 
     Where the shard holds several documents, `positions` restart and `documents` differ at each
@@ -90,7 +118,7 @@ def windows_at(shard: Shard, starts: np.ndarray, *, context: int) -> Batch:
     batch = Batch(inputs=tokens[:, :-1].contiguous(), targets=tokens[:, 1:].contiguous())
     if len(shard.ends) <= 1:
         return batch
-    firsts = shard.ends - 1 if shard.metadata.separated else shard.ends  # where a next one begins
+    firsts = shard.ends - 1 if shard.separated else shard.ends  # where a next one begins
     inputs = places[:, :-1]
     documents = np.searchsorted(firsts, inputs, side="right")
     begins = np.concatenate([[0], firsts])[documents]
@@ -100,9 +128,9 @@ def windows_at(shard: Shard, starts: np.ndarray, *, context: int) -> Batch:
     )
 
 
-def fixed_starts(shard: Shard, *, context: int, count: int) -> np.ndarray:
+def fixed_starts(shard: Tokens, *, context: int, count: int) -> np.ndarray:
     """Starts of at most `count` windows spread evenly over the shard, without overlap."""
-    fitting = (len(shard) - 1) // context
+    fitting = (len(shard.tokens) - 1) // context
     chosen = np.linspace(0, fitting - 1, num=min(count, fitting))
     return np.unique(chosen.round().astype(np.int64)) * context
 

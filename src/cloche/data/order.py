@@ -13,10 +13,10 @@ _U64 = np.uint64
 
 def mix(*numbers: int) -> int:
     """A well mixed 64-bit number from several integers (splitmix64 over each in turn)."""
-    state = np.zeros((), _U64)
+    state = np.zeros(1, _U64)
     for number in numbers:
         state = _scramble(state ^ _U64(number & 0xFFFFFFFFFFFFFFFF))
-    return int(state)
+    return int(state[0])
 
 
 def shuffled(indices: np.ndarray, *, size: int, key: int) -> np.ndarray:

@@ -59,6 +59,11 @@ class Shard:
             self.tokens = np.zeros(0, dtype)  # an empty file cannot be mapped
         self.ends = np.fromfile(folder / INDEX, dtype="<u8").astype(np.int64)
 
+    @property
+    def separated(self) -> bool:
+        """Whether each document's last token is an end-of-text token."""
+        return self.metadata.separated
+
     def __len__(self) -> int:
         return self.metadata.count
 

@@ -1,0 +1,113 @@
+"""The options of a training, and of a whole run. Loads no torch."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cloche.data.options import DataOptions
+from cloche.model.config import ModelOptions
+from cloche.text.options import TextOptions
+
+Schedule = Literal["cosine", "linear", "constant"]
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How the model learns; whatever is not given is chosen from the text, machine and time."""
+
+    steps: int | None = None
+    """Number of optimizer steps; from the time when not given."""
+    seed: int = 0
+    """Seed of everything random: initial weights, order of the text, dropout, samples."""
+    batch: int | None = None
+    """Sequences in one optimizer step."""
+    accumulate: int = 1
+    """Parts the batch is computed in, one after the other; the result is the same, the memory
+    smaller."""
+    learning_rate: float | None = None
+    """Peak learning rate: of the matrices with muon, of all weights with adamw."""
+    optimizer: Literal["muon", "adamw"] = "muon"
+    """muon: Muon for the matrices of the blocks, AdamW for the rest. adamw: AdamW for all."""
+    schedule: Schedule = "linear"
+    """After the warm-up. cosine: falls all the way. linear: constant, then falls in a straight
+    line. constant: stays."""
+    warmup: float = 0.02
+    """Share of the run in which the learning rate rises from zero."""
+    decay: float = 0.7
+    """Share of the run in which it falls, with the linear schedule."""
+    weight_decay: float = 0.1
+    """Share of a matrix that each step shrinks, times the learning rate."""
+    clip: float = 1.0
+    """Largest norm of the gradient; longer ones are scaled down to it. 0 turns it off."""
+    label_smoothing: float = 0.0
+    """Share of each target's probability that is spread evenly over the vocabulary."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the forward and backward pass; the weights themselves stay float32. auto
+    takes what this machine computes faster."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """torch.compile; auto is on for CUDA and off for a CPU, where it takes half a minute."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute."""
+    eval_every: int | None = None
+    """Steps from one evaluation to the next."""
+    eval_batches: int = 20
+    """Batches of fixed windows in an evaluation, of the validation and of the training part."""
+    save_every: int | None = None
+    """Steps from one checkpoint to the next; at each evaluation when not given."""
+    sample_tokens: int = 120
+    """Length of the text written at each evaluation; 0 for none."""
+
+    def problems(self) -> list[str]:
+        """What cannot be used, one sentence each."""
+        found = [
+            f"train.{name.replace('_', '-')} must be at least 1, got {value}"
+            for name in ("steps", "batch", "accumulate", "eval_every", "eval_batches", "save_every")
+            if (value := getattr(self, name)) is not None and value < 1
+        ]
+        if self.learning_rate is not None and not 0.0 < self.learning_rate < 10.0:
+            found.append(
+                f"train.learning-rate must be above 0 and below 10, got {self.learning_rate}"
+            )
+        for name in ("weight_decay", "clip", "sample_tokens"):
+            if not (value := getattr(self, name)) >= 0:
+                found.append(f"train.{name.replace('_', '-')} must not be negative, got {value}")
+        for name in ("warmup", "decay"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                found.append(f"train.{name} is a share from 0 to 1, got {getattr(self, name)}")
+        if self.warmup + self.decay > 1.0 and self.schedule == "linear":
+            found.append(
+                f"train.warmup {self.warmup} and train.decay {self.decay} are together more than "
+                "the whole run"
+            )
+        if not 0.0 <= self.label_smoothing < 1.0:
+            found.append(f"train.label-smoothing must be in [0, 1), got {self.label_smoothing}")
+        if self.batch is not None and self.accumulate >= 1 and self.batch % self.accumulate:
+            found.append(
+                f"train.batch {self.batch} cannot be computed in {self.accumulate} equal parts: "
+                "train.accumulate must divide it"
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Everything a run is made of; stored, complete, as its config.toml."""
+
+    sources: tuple[str, ...] = ()
+    """Texts: files, folders, globs, - for standard input, or a built-in text by name."""
+    minutes: float | None = None
+    """Time for the whole run; 5 when neither this nor train.steps is given."""
+    text: TextOptions = field(default_factory=TextOptions)
+    data: DataOptions = field(default_factory=DataOptions)
+    model: ModelOptions = field(default_factory=ModelOptions)
+    train: TrainOptions = field(default_factory=TrainOptions)
+
+    def problems(self) -> list[str]:
+        """What contradicts between the sections, and each section's own problems."""
+        found = []
+        if self.minutes is not None and not 0.0 < self.minutes < 60 * 24 * 365:
+            found.append(f"minutes must be above 0, got {self.minutes}")
+        if self.minutes is not None and self.train.steps is not None:
+            found.append("minutes and train.steps both say how long to train: give one of them")
+        for section in (self.text, self.data, self.model, self.train):
+            found.extend(section.problems())
+        return found
