@@ -1,0 +1,149 @@
+"""The shapes of the families: whatever the user left out, filled in. Loads no torch."""
+
+from dataclasses import dataclass, fields
+from typing import TypeVar
+
+from cloche.errors import SettingError, join_problems
+from cloche.model.config import (
+    Activation,
+    Family,
+    ModelConfig,
+    ModelOptions,
+    Norm,
+    Positions,
+    nearest_multiple,
+)
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What the blocks of a family are made of, unless the user says otherwise."""
+
+    norm: Norm
+    positions: Positions
+    activation: Activation
+    qk_norm: bool
+    biased: bool
+    """Bias of the attention's output projection and of the MLP."""
+
+
+QWEN3 = Traits("rmsnorm", "rotary", "swiglu", qk_norm=True, biased=False)
+GPT = Traits("layernorm", "learned", "gelu_tanh", qk_norm=False, biased=True)
+NORM_EPS: dict[Norm, float] = {"rmsnorm": 1e-6, "layernorm": 1e-5}
+
+
+def complete(
+    options: ModelOptions,
+    *,
+    vocab_size: int,
+    layers: int,
+    width: int,
+    context: int,
+    dropout: float = 0.0,
+    tied: bool = False,
+) -> ModelConfig:
+    """The whole description of a model: the user's options, the rest from the family.
+
+    `layers`, `width`, `context`, `dropout` and `tied` are what was planned; each counts only
+    where the user said nothing. Raises SettingError with everything that does not fit together.
+    """
+    _raise_any(options.problems() + _meaningless_options(options))
+    context = _given(options.context, context)
+    if options.family == "bigram":
+        return _bigram(vocab_size, context)
+    traits = GPT if options.family == "gpt" else QWEN3
+    width = _given(options.width, width)
+    heads, head_dim = _heads(options.family, width, asked=options.heads)
+    norm: Norm = _given(options.norm, traits.norm)
+    activation: Activation = _given(options.activation, traits.activation)
+    config = ModelConfig(
+        family=options.family,
+        vocab_size=vocab_size,
+        context=context,
+        width=width,
+        layers=_given(options.layers, layers),
+        heads=heads,
+        kv_heads=_given(options.kv_heads, heads),
+        head_dim=head_dim,
+        mlp_width=_mlp_width(width, activation),
+        norm=norm,
+        norm_eps=NORM_EPS[norm],
+        positions=_given(options.positions, traits.positions),
+        activation=activation,
+        dropout=_given(options.dropout, dropout),
+        tied=_given(options.tied, tied),
+        qk_norm=traits.qk_norm,
+        output_bias=traits.biased,
+        mlp_bias=traits.biased,
+    )
+    _raise_any(_uneven_heads(config, options) + config.problems())
+    return config
+
+
+def _given(asked: Value | None, planned: Value) -> Value:
+    return planned if asked is None else asked
+
+
+def _raise_any(problems: list[str]) -> None:
+    if problems:
+        raise SettingError(join_problems(problems))
+
+
+def _bigram(vocab_size: int, context: int) -> ModelConfig:
+    """A table as wide as the vocabulary, without blocks or heads."""
+    return ModelConfig(
+        family="bigram",
+        vocab_size=vocab_size,
+        context=context,
+        width=vocab_size,
+        layers=0,
+        heads=1,
+        kv_heads=1,
+        head_dim=1,
+        mlp_width=0,
+        positions="none",
+        qk_norm=False,
+    )
+
+
+def _heads(family: Family, width: int, *, asked: int | None) -> tuple[int, int]:
+    """Number of heads and length of one: as asked, else 64 long (32 in a narrow model)."""
+    if asked is not None:
+        return asked, max(1, width // asked)
+    target = min(64 if width >= 256 else 32, width)
+    if family == "gpt":  # its heads share the width without rest
+        heads = next(n for n in range(max(1, width // target), width + 1) if width % n == 0)
+        return heads, width // heads
+    return max(1, width // target), max(2, target - target % 2)
+
+
+def _mlp_width(width: int, activation: Activation) -> int:
+    """4 x width; a gated MLP has three matrices instead of two, so 2/3 of that, rounded to 64."""
+    if activation == "swiglu":
+        return nearest_multiple(round(8 * width / 3), 64)
+    return 4 * width
+
+
+def _uneven_heads(config: ModelConfig, options: ModelOptions) -> list[str]:
+    """A width the asked heads cannot share (where the configuration itself would allow it)."""
+    if options.heads is None or options.family == "gpt" or config.width % config.heads == 0:
+        return []
+    return [
+        f"model.width {config.width} is not divisible by model.heads {config.heads}: "
+        f"use {nearest_multiple(config.width, config.heads)} or another number of heads"
+    ]
+
+
+def _meaningless_options(options: ModelOptions) -> list[str]:
+    """Options that a bigram, which is one table, has no place for."""
+    if options.family != "bigram":
+        return []
+    names = [field.name for field in fields(options) if field.name not in ("family", "context")]
+    return [
+        f"model.{name.replace('_', '-')} has no meaning with model.family bigram, which is one "
+        "table of logits: leave it out, or choose another family"
+        for name in names
+        if getattr(options, name) is not None
+    ]
