@@ -1,0 +1,87 @@
+"""The two ways to attend, against each other and against sums written by hand."""
+
+import pytest
+import torch
+
+from cloche.model.attention import (
+    PLAIN_TRAINING_CONTEXT,
+    additive_bias,
+    allowed_pairs,
+    fused_attention,
+    plain_attention,
+    prefers_plain,
+)
+
+
+def heads(number: int, *, time: int = 6, seed: int = 0) -> torch.Tensor:
+    return torch.randn(2, number, time, 8, generator=torch.Generator().manual_seed(seed))
+
+
+def by_hand(queries, keys, values, allowed):
+    """One query at a time, one head at a time."""
+    gathered = torch.zeros_like(queries)
+    groups = queries.shape[1] // keys.shape[1]
+    for batch, head, time in torch.cartesian_prod(*(torch.arange(n) for n in queries.shape[:3])):
+        seen = allowed[batch, 0, time]
+        matches = keys[batch, head // groups, seen] @ queries[batch, head, time] / 8**0.5
+        gathered[batch, head, time] = matches.softmax(0) @ values[batch, head // groups, seen]
+    return gathered
+
+
+@pytest.mark.parametrize("kv_heads", [4, 2, 1])
+def test_both_paths_equal_attention_by_hand(kv_heads):
+    queries, keys, values = heads(4), heads(kv_heads, seed=1), heads(kv_heads, seed=2)
+    documents = torch.tensor([[0, 0, 0, 1, 1, 1], [0, 1, 1, 1, 2, 2]])
+    allowed = allowed_pairs(6, documents=documents, device=queries.device)
+    expected = by_hand(queries, keys, values, allowed)
+    bias = additive_bias(allowed, torch.float32)
+    torch.testing.assert_close(plain_attention(queries, keys, values, bias=bias), expected)
+    torch.testing.assert_close(fused_attention(queries, keys, values, allowed=allowed), expected)
+
+
+def test_the_fused_path_is_causal_when_no_mask_is_given():
+    queries, keys, values = heads(4), heads(2, seed=1), heads(2, seed=2)
+    causal = allowed_pairs(6, documents=None, device=queries.device).expand(2, 1, 6, 6)
+    expected = by_hand(queries, keys, values, causal)
+    torch.testing.assert_close(fused_attention(queries, keys, values, allowed=None), expected)
+
+
+def test_both_paths_give_equal_gradients():
+    gradients = []
+    for attend in ("plain", "fused"):
+        tensors = [heads(4), heads(2, seed=1), heads(2, seed=2)]
+        for tensor in tensors:
+            tensor.requires_grad_()
+        allowed = allowed_pairs(6, documents=None, device=tensors[0].device)
+        if attend == "plain":
+            gathered = plain_attention(*tensors, bias=additive_bias(allowed, torch.float32))
+        else:
+            gathered = fused_attention(*tensors, allowed=None)
+        gathered.pow(2).sum().backward()
+        gradients.append([tensor.grad for tensor in tensors])
+    for plain, fused in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, fused)
+
+
+def test_dropped_weights_are_not_those_that_are_told():
+    told = {}
+    bias = torch.zeros(1, 1, 6, 6)
+    torch.manual_seed(0)
+    dropped = plain_attention(
+        heads(2), heads(2), heads(2), bias=bias, dropout=0.5, record=told.__setitem__
+    )
+    torch.testing.assert_close(told["weights"].sum(-1), torch.ones(2, 2, 6))
+    assert not torch.allclose(dropped, plain_attention(heads(2), heads(2), heads(2), bias=bias))
+
+
+def test_the_plain_path_is_taken_where_it_must_or_is_faster():
+    short = torch.zeros(1, 8, 4, requires_grad=True)
+    long = torch.zeros(1, PLAIN_TRAINING_CONTEXT + 1, 4, requires_grad=True)
+    assert prefers_plain(short, dropout=0.0, watched=False)
+    assert not prefers_plain(long, dropout=0.0, watched=False)
+    assert prefers_plain(long, dropout=0.1, watched=False)
+    assert prefers_plain(long, dropout=0.0, watched=True)
+    with torch.no_grad():
+        assert not prefers_plain(short, dropout=0.0, watched=False)
+    on_accelerator = torch.zeros(1, 8, 4, device="meta", requires_grad=True)
+    assert not prefers_plain(on_accelerator, dropout=0.1, watched=False)
