@@ -7,7 +7,7 @@ import pytest
 import torch
 from jaxtyping import install_import_hook
 
-install_import_hook("cloche", "beartype.beartype")
+install_import_hook("cloche", "typechecking.check")
 
 
 @pytest.fixture(autouse=True, scope="session")

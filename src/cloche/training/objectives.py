@@ -6,7 +6,7 @@ a large batch; a mean of means is not.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from cloche.data.batches import IGNORED, Batch
 
 
-class Term(NamedTuple):
+@dataclass(frozen=True)
+class Term:
     """One part of the loss: `weight * sum / count`, the count taken over the whole step."""
 
     sum: Tensor

@@ -49,8 +49,9 @@ class TrainOptions:
     """Where to compute."""
     eval_every: int | None = None
     """Steps from one evaluation to the next."""
-    eval_batches: int = 20
-    """Batches of fixed windows in an evaluation, of the validation and of the training part."""
+    eval_batches: int | None = None
+    """Batches of fixed windows in an evaluation, as many of the validation as of the training
+    part."""
     save_every: int | None = None
     """Steps from one checkpoint to the next; at each evaluation when not given."""
     sample_tokens: int = 120

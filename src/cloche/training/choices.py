@@ -1,0 +1,163 @@
+"""Completes the options of a run: all that was left to choose, chosen once and then frozen."""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from cloche.data.batches import Windows
+from cloche.data.shards import Shard
+from cloche.model.build import build_model
+from cloche.model.config import ModelConfig, ModelOptions
+from cloche.model.presets import complete
+from cloche.planning.budget import (
+    LADDER,
+    Budget,
+    choose_batch,
+    choose_context,
+    choose_dropout,
+    choose_eval_batches,
+    choose_interval,
+    choose_size,
+    tokens_within,
+)
+from cloche.training.machine import Machine, measure_step_seconds
+from cloche.training.objectives import NextToken
+from cloche.training.options import RunOptions
+
+DEFAULT_MINUTES = 5.0
+NOMINAL_FLOPS = 3e11
+"""A laptop's bfloat16 peak: stands in for a measurement where a run is given in steps, so that
+the same command chooses the same model everywhere."""
+LEARNING_RATES = {"muon": 0.02, "adamw": 0.001}
+BIGRAM_LEARNING_RATE = 0.02
+OVERHEAD = 1.25
+"""A whole step against its forward and backward pass: optimizer, evaluations, checkpoints."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A run with nothing left to choose."""
+
+    options: RunOptions
+    config: ModelConfig
+    steps: int
+    """Steps planned; a run in minutes plans anew as it goes."""
+    step_seconds: float | None
+    """Forward and backward pass, measured; None for a run given in steps."""
+
+
+def complete_options(
+    options: RunOptions,
+    *,
+    vocab_size: int,
+    train: Shard,
+    validation: Shard,
+    machine: Machine,
+    seconds: float,
+) -> Choice:
+    """Fill in the model, the batch and the pace for this text, machine and time (in seconds)."""
+    timed = options.train.steps is None
+    budget = Budget(
+        seconds=seconds,
+        flops_per_second=machine.flops_per_second if timed else NOMINAL_FLOPS,
+        train_tokens=len(train),
+        validation_tokens=len(validation),
+    )
+    config = choose_model(options.model, budget, vocab_size=vocab_size)
+    tokens = tokens_within(budget, config)
+    batch = options.train.batch or _whole_parts(
+        choose_batch(config, steps_tokens=tokens), options.train.accumulate
+    )
+    step_seconds = None
+    if options.train.steps is not None:
+        steps = options.train.steps
+    else:
+        step_seconds = _measure(config, train, batch=batch, machine=machine, options=options)
+        steps = max(1, int(seconds / (OVERHEAD * step_seconds)))
+    epochs = steps * batch * config.context / len(train)
+    if options.model.dropout is None and config.family != "bigram":
+        config = replace(config, dropout=choose_dropout(epochs))
+    chosen = replace(
+        options,
+        minutes=seconds_to_minutes(options, timed=timed),
+        model=options_of(config),
+        train=_complete_train(options, config, machine=machine, batch=batch, steps=steps),
+    )
+    return Choice(chosen, config, steps, step_seconds)
+
+
+def choose_model(options: ModelOptions, budget: Budget, *, vocab_size: int) -> ModelConfig:
+    """The model for the budget: what the user set stays, the dial sets the rest."""
+    context = options.context or choose_context(budget)
+    candidates = [
+        complete(options, vocab_size=vocab_size, layers=layers, width=width, context=context)
+        for layers, width in LADDER
+    ]
+    return choose_size(budget, candidates)
+
+
+def options_of(config: ModelConfig) -> ModelOptions:
+    """The options that give exactly this model, for config.toml."""
+    if config.family == "bigram":
+        return ModelOptions(family="bigram", context=config.context)
+    return ModelOptions(
+        family=config.family,
+        layers=config.layers,
+        heads=config.heads,
+        kv_heads=config.kv_heads,
+        width=config.width,
+        context=config.context,
+        dropout=config.dropout,
+        norm=config.norm,
+        positions=config.positions,
+        activation=config.activation,
+        tied=config.tied,
+    )
+
+
+def seconds_to_minutes(options: RunOptions, *, timed: bool) -> float | None:
+    """The minutes a run is given in; None for one given in steps."""
+    return (options.minutes or DEFAULT_MINUTES) if timed else None
+
+
+def _complete_train(
+    options: RunOptions, config: ModelConfig, *, machine: Machine, batch: int, steps: int
+):
+    given = options.train
+    rate = BIGRAM_LEARNING_RATE if config.family == "bigram" else LEARNING_RATES[given.optimizer]
+    interval = given.eval_every or choose_interval(steps)
+    return replace(
+        given,
+        batch=batch,
+        learning_rate=given.learning_rate or rate,
+        precision=machine.precision,
+        device=machine.device,
+        compile=_compile(given.compile, machine),
+        eval_every=interval,
+        eval_batches=given.eval_batches or choose_eval_batches(steps),
+        save_every=given.save_every or interval,
+    )
+
+
+def _compile(wanted: str, machine: Machine):
+    if wanted == "auto":
+        return "on" if machine.device == "cuda" else "off"
+    return wanted
+
+
+def _whole_parts(batch: int, parts: int) -> int:
+    return max(parts, round(batch / parts) * parts)
+
+
+def _measure(
+    config: ModelConfig, train: Shard, *, batch: int, machine: Machine, options: RunOptions
+) -> float:
+    """Seconds for the passes of one step of this model on this machine."""
+    part = batch // options.train.accumulate
+    windows = Windows(train, context=config.context, seed=0)
+    with torch.random.fork_rng():
+        model = build_model(config).to(machine.device)
+        seconds = measure_step_seconds(
+            model, NextToken(), windows.batch(0, size=part), machine=machine
+        )
+    return seconds * options.train.accumulate

@@ -1,0 +1,72 @@
+"""A run's folder: claimed by one process at a time, refused where it holds another run."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cloche.weights.checkpoint import list_checkpoints
+from filelock import FileLock, Timeout
+
+from cloche.config import differences, read_toml, to_toml, with_values
+from cloche.errors import RunError
+from cloche.training.options import RunOptions
+
+CONFIG = "config.toml"
+LOCK = ".lock"
+CHANGEABLE = frozenset({"train.device", "train.compile"})
+"""What may differ when a run goes on: where it is computed, not what is computed."""
+
+
+@contextmanager
+def claimed(run: Path) -> Iterator[None]:
+    """Hold the run folder for this process; RunError where another one holds it.
+
+    The operating system frees the lock of a process that died, so a stale one never blocks.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as exc:
+        raise RunError(
+            f"{run} is in use by another training; wait for it, or give another folder with --out"
+        ) from exc
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def read_options(run: Path) -> RunOptions | None:
+    """The options the run began with, or None where it has not begun."""
+    path = run / CONFIG
+    if not path.exists():
+        return None
+    return with_values(RunOptions(), read_toml(path), source=str(path))
+
+
+def write_options(run: Path, options: RunOptions) -> None:
+    """Store the complete options as the run's config.toml."""
+    temporary = run / f".{CONFIG}.tmp"
+    temporary.write_text(to_toml(options), encoding="utf-8")
+    temporary.replace(run / CONFIG)
+
+
+def refuse_other_run(run: Path, *, resume: bool) -> None:
+    """RunError where the folder holds a checkpoint and the run was not asked to go on."""
+    if not resume and list_checkpoints(run):
+        raise RunError(
+            f"{run} already holds a training: continue it with --resume, "
+            "or give another folder with --out"
+        )
+
+
+def refuse_other_options(run: Path, *, stored: RunOptions, given: RunOptions) -> None:
+    """RunError naming every option in which a resumed run would differ from how it began."""
+    found = differences(stored, given, ignore=CHANGEABLE)
+    if found:
+        listed = "\n".join(f"  - {line}" for line in found)
+        raise RunError(
+            f"{run} was begun with other options, and a run keeps those it began with:\n{listed}\n"
+            "Leave them out to continue it, or begin another run with --out."
+        )

@@ -1,0 +1,102 @@
+"""What this machine is and does, measured in a second: device, precision, speed."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from cloche.data.batches import Batch, on_device
+from cloche.errors import SettingError
+from cloche.training.objectives import Objective
+from cloche.training.precision import ComputeModel
+
+WORTH_IT = 1.3  # how much faster bfloat16 has to be before `auto` takes it
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a training computes, and how fast its matrix products are."""
+
+    device: str
+    precision: str
+    flops_per_second: float
+    """Matrix-multiply peak in that precision."""
+
+
+def find_device(wanted: str) -> str:
+    """The device's type. SettingError where the wanted one is not there."""
+    available = {"cpu"}
+    if torch.cuda.is_available():
+        available.add("cuda")
+    if torch.backends.mps.is_available():
+        available.add("mps")
+    if wanted == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if name in available)
+    if wanted not in available:
+        raise SettingError(
+            f"train.device {wanted} is not available here; there is: {', '.join(sorted(available))}"
+        )
+    return wanted
+
+
+def measure_machine(device: str, precision: str) -> Machine:
+    """The machine with its peak measured; `auto` precision becomes the one that is faster."""
+    found = find_device(device)
+    if precision != "auto":
+        return Machine(found, precision, matmul_flops(found, dtype_of(precision)))
+    exact, half = (matmul_flops(found, dtype_of(name)) for name in ("float32", "bfloat16"))
+    if half >= WORTH_IT * exact:
+        return Machine(found, "bfloat16", half)
+    return Machine(found, "float32", exact)
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """The torch type of a precision's name."""
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+
+
+def matmul_flops(device: str, dtype: torch.dtype) -> float:
+    """Floating-point operations a second of a large matrix product: the best of several."""
+    size = 1024 if device == "cpu" else 4096
+    left = torch.randn(size, size, device=device).to(dtype)
+    right = torch.randn(size, size, device=device).to(dtype)
+    seconds = _best_seconds(lambda: left @ right, device=device, repeats=8)
+    return 2 * size**3 / seconds
+
+
+def measure_step_seconds(
+    masters: nn.Module, objective: Objective, batch: Batch, *, machine: Machine
+) -> float:
+    """Seconds of one forward and backward pass of this batch, the best of a few."""
+    compute = ComputeModel(masters, dtype=dtype_of(machine.precision))
+    moved = on_device(batch, machine.device)
+
+    def pass_through() -> None:
+        losses = objective(compute.model, moved)
+        torch.stack([term.sum for term in losses.terms.values()]).sum().backward()
+        compute.collect_gradients()
+
+    seconds = _best_seconds(pass_through, device=machine.device, repeats=3)
+    compute.clear_gradients()
+    return seconds
+
+
+def _best_seconds(work: Callable[[], object], *, device: str, repeats: int) -> float:
+    work()  # the first call pays for allocation and code generation
+    best = float("inf")
+    for _ in range(repeats):
+        _wait(device)
+        began = time.perf_counter()
+        work()
+        _wait(device)
+        best = min(best, time.perf_counter() - began)
+    return best
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+    elif device == "mps":
+        torch.mps.synchronize()

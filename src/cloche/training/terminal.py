@@ -1,0 +1,117 @@
+"""The terminal as a listener: one progress line, evaluations and samples above it."""
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn
+
+from cloche.training.events import (
+    CheckpointSaved,
+    Evaluated,
+    Event,
+    Notice,
+    Replanned,
+    RunEnded,
+    RunStarted,
+    Sampled,
+    StepDone,
+)
+
+
+class Terminal:
+    """Shows a training on a console (stderr); without a terminal, a line at each evaluation."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._progress = Progress(
+            TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[numbers]}"),
+            console=console,
+            transient=True,
+            refresh_per_second=4,
+        )
+        self._task = self._progress.add_task("train", total=1, numbers="", visible=False)
+        self._rate = _Smoothed()
+        self._loss = _Smoothed()
+        self._seconds = _Smoothed()
+
+    def __call__(self, event: Event) -> None:
+        """Show the event."""
+        match event:
+            case RunStarted():
+                self._start(event)
+            case StepDone():
+                self._step(event)
+            case Evaluated():
+                self._say(_evaluation_line(event))
+            case Sampled() if event.text.strip():
+                self._say(f"[dim]{escape(_shortened(event.prompt + event.text))}[/dim]")
+            case Replanned():
+                self._progress.update(self._task, total=event.steps)
+            case Notice():
+                style = "yellow" if event.warning else "default"
+                self._say(f"[{style}]{escape(event.text)}[/{style}]")
+            case CheckpointSaved():
+                pass
+            case RunEnded():
+                self._progress.stop()
+            case _:
+                pass
+
+    def close(self) -> None:
+        """Take the progress line away; the terminal is as it was."""
+        self._progress.stop()
+
+    def _start(self, event: RunStarted) -> None:
+        going_on = f", from step {event.step}" if event.step else ""
+        self._say(
+            f"Training {event.parameters:,} parameters on {event.device} in {event.precision}"
+            f"{going_on}."
+        )
+        self._progress.update(self._task, total=event.steps, completed=event.step, visible=True)
+        if self.console.is_terminal:
+            self._progress.start()
+
+    def _step(self, event: StepDone) -> None:
+        loss = self._loss.add(event.loss)
+        rate = self._rate.add(event.tokens_per_second)
+        left = (event.steps - event.step) * self._seconds.add(
+            event.seconds_left / max(1, event.steps - event.step)
+        )
+        numbers = f"loss {loss:.3f}  {rate:,.0f} tokens/s  {_clock(left)} left"
+        self._progress.update(self._task, completed=event.step, total=event.steps, numbers=numbers)
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+
+class _Smoothed:
+    """A mean of the latest values."""
+
+    def __init__(self) -> None:
+        self.value: float | None = None
+
+    def add(self, value: float) -> float:
+        self.value = value if self.value is None else 0.9 * self.value + 0.1 * value
+        return self.value
+
+
+def _evaluation_line(event: Evaluated) -> str:
+    metrics = event.metrics
+    best = "  [green]best so far[/green]" if event.best else ""
+    return (
+        f"step {event.step}: validation {metrics['eval/loss']:.4f}, "
+        f"training {metrics['eval/train_loss']:.4f} nats a token; "
+        f"{metrics['eval/bits_per_byte']:.3f} bits a byte{best}"
+    )
+
+
+def _shortened(text: str) -> str:
+    flat = " ⏎ ".join(line.strip() for line in text.strip().splitlines() if line.strip())
+    return flat if len(flat) <= 240 else f"{flat[:240]} …"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

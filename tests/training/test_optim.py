@@ -1,0 +1,139 @@
+import pytest
+import torch
+from torch import nn
+
+from cloche.training.optim import Muon, build_optimizers, orthogonalized
+from cloche.training.options import TrainOptions
+
+
+class TwoLayers(nn.Module):
+    """Named like a decoder, so that the builder finds its blocks."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed_tokens = nn.Embedding(7, 6)
+        self.layers = nn.ModuleList([nn.Linear(6, 10), nn.Linear(10, 6)])
+        self.norm = nn.LayerNorm(6)
+        self.lm_head = nn.Linear(6, 7, bias=False)
+
+    def forward(self, ids):
+        hidden = self.embed_tokens(ids)
+        for layer in self.layers:
+            hidden = layer(hidden).tanh()
+        return self.lm_head(self.norm(hidden))
+
+
+def train(model, optimizers, *, steps, first=0):
+    for step in range(first, first + steps):
+        torch.manual_seed(step)
+        ids = torch.randint(7, (4, 5))
+        loss = nn.functional.cross_entropy(model(ids).flatten(0, 1), ids.flatten())
+        model.zero_grad()
+        loss.backward()
+        optimizers.step()
+
+
+def make(seed=0, **options):
+    torch.manual_seed(seed)
+    model = TwoLayers()
+    return model, build_optimizers(model, TrainOptions(**options), learning_rate=0.02)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (4, 12), (12, 4)])
+def test_muon_takes_the_same_steps_as_torchs_own(shape):
+    torch.manual_seed(0)
+    start = torch.randn(shape)
+    ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    optimizers = [
+        Muon([ours], lr=0.1, weight_decay=0.1),
+        torch.optim.Muon([theirs], lr=0.1, weight_decay=0.1, adjust_lr_fn="original"),
+    ]
+    for _ in range(5):
+        gradient = torch.randn(shape)
+        for parameter, optimizer in zip((ours, theirs), optimizers, strict=True):
+            parameter.grad = gradient.clone()
+            optimizer.step()
+    apart, moved = (ours - theirs).norm(), (theirs - start).norm()
+    assert apart < 0.01 * moved  # both iterate in bfloat16, in another order
+
+
+def test_matrices_updated_together_get_what_each_gets_alone():
+    torch.manual_seed(1)
+    starts, gradients = torch.randn(3, 6, 4), torch.randn(3, 6, 4)
+    together = [nn.Parameter(start.clone()) for start in starts]
+    alone = [nn.Parameter(start.clone()) for start in starts]
+    for parameter, gradient in zip(together, gradients, strict=True):
+        parameter.grad = gradient.clone()
+    Muon(together, lr=0.1, newton_schulz_dtype=torch.float32).step()
+    for one, other, gradient in zip(alone, together, gradients, strict=True):
+        one.grad = gradient.clone()
+        Muon([one], lr=0.1, newton_schulz_dtype=torch.float32).step()
+        torch.testing.assert_close(one, other)
+
+
+def test_orthogonalized_brings_every_singular_value_near_one():
+    torch.manual_seed(0)
+    values = torch.linalg.svdvals(orthogonalized(torch.randn(5, 16, 32), dtype=torch.float32))
+    assert values.min() > 0.4
+    assert values.max() < 1.3
+
+
+def test_every_parameter_is_in_exactly_one_group_and_blocks_are_muons():
+    model, optimizers = make()
+    members = [
+        (part, optimizers.names[parameter])
+        for part, optimizer in optimizers.parts.items()
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    ]
+    assert sorted(name for _, name in members) == sorted(
+        name for name, _ in model.named_parameters()
+    )
+    assert {name for part, name in members if part == "muon"} == {
+        "layers.0.weight",
+        "layers.1.weight",
+    }
+
+
+def test_norms_and_biases_do_not_decay_with_adamw():
+    _, optimizers = make(optimizer="adamw")
+    decayed = {
+        optimizers.names[parameter]
+        for group in optimizers.parts["adamw"].param_groups
+        if group["weight_decay"]
+        for parameter in group["params"]
+    }
+    assert decayed == {
+        "embed_tokens.weight",
+        "layers.0.weight",
+        "layers.1.weight",
+        "lm_head.weight",
+    }
+
+
+def test_the_learning_rate_share_scales_each_group_from_its_own_peak():
+    _, optimizers = make()
+    optimizers.set_learning_rate(0.5)
+    rates = {part: o.param_groups[0]["lr"] for part, o in optimizers.parts.items()}
+    assert rates == pytest.approx({"muon": 0.01, "adamw": 0.0015})
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_a_restored_optimizer_continues_byte_for_byte(optimizer):
+    whole, optimizers = make(optimizer=optimizer)
+    train(whole, optimizers, steps=6)
+
+    first, optimizers = make(optimizer=optimizer)
+    train(first, optimizers, steps=3)
+    second, restored = make(seed=5, optimizer=optimizer)
+    second.load_state_dict(first.state_dict())
+    restored.load_state_tensors(optimizers.state_tensors())
+    train(second, restored, steps=3, first=3)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, second.state_dict()[name]), name
+
+
+def test_state_of_another_model_is_refused():
+    _, optimizers = make()
+    with pytest.raises(ValueError, match="no place"):
+        optimizers.load_state_tensors({"muon/layers.9.weight/momentum": torch.zeros(1)})
