@@ -1,0 +1,43 @@
+"""A tokenizer from the folder it was saved in: of which kind it is, the file itself tells."""
+
+import json
+from pathlib import Path
+
+from cloche.errors import TokenizerError
+from cloche.text.bpe import BytePairTokenizer
+from cloche.text.characters import read_characters
+from cloche.text.files import TOKENIZER_FILE
+from cloche.text.tokenizer import Tokenizer
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer whose `tokenizer.json` lies in `folder`.
+
+    Raises TokenizerError where there is none, it is damaged, or of a kind that is not supported.
+    """
+    path = folder / TOKENIZER_FILE
+    try:
+        data = path.read_bytes()
+    except OSError as exc:
+        raise TokenizerError(f"{path} cannot be read: {exc.strerror}") from exc
+    try:
+        saved = json.loads(data)
+        kind = saved["model"]["type"]
+    except (ValueError, TypeError, KeyError) as exc:
+        raise TokenizerError(f"{path} is damaged, or is no tokenizer: {exc}") from exc
+    try:
+        if kind == "WordLevel":
+            return read_characters(saved, data)
+        if kind == "BPE":
+            return BytePairTokenizer(data)
+    except TokenizerError as exc:
+        raise TokenizerError(f"{path} cannot be used: {exc}. {_SUPPORTED}") from exc
+    except Exception as exc:  # the engine raises plain Exception for what it cannot read
+        raise TokenizerError(f"{path} is damaged: {exc!r}") from exc
+    raise TokenizerError(f"{path} is a tokenizer of the kind {kind}. {_SUPPORTED}")
+
+
+_SUPPORTED = (
+    "Supported are character tokenizers made by cloche, and byte-level BPE under the rules gpt-2, "
+    "llama-bpe and deepseek-v3"
+)
