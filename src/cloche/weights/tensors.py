@@ -1,0 +1,61 @@
+"""Named tensors in safetensors files: written, read back and compared, with errors for people.
+
+Format: https://huggingface.co/docs/safetensors. A file is a pure function of its tensors.
+"""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from cloche.errors import CheckpointError
+
+PICKLES = frozenset({".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle"})
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write `tensors` to `path`, then compare what the file holds with them, bit by bit.
+
+    Raises OSError where the disk refuses, CheckpointError where it kept something else.
+    """
+    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    try:
+        # One metadata key only: the order of several is not settled, and so not the bytes.
+        save_file(on_cpu, path, metadata={"format": "pt"})
+    except SafetensorError as exc:
+        raise OSError(str(exc)) from exc
+    read = read_tensors(path)
+    if read.keys() != on_cpu.keys():
+        raise CheckpointError(f"{path} does not hold the tensors just written to it")
+    for name, tensor in on_cpu.items():
+        if not _same_bits(read[name], tensor):
+            raise CheckpointError(f"{path} does not hold {name} as just written to it")
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file, by name; CheckpointError where it cannot be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no dict
+    except FileNotFoundError as exc:
+        raise CheckpointError(f"{path} is missing") from exc
+    except (SafetensorError, OSError) as exc:
+        raise CheckpointError(f"{path} is damaged or is no safetensors file: {exc}") from exc
+
+
+def refuse_pickle(path: Path) -> None:
+    """CheckpointError for a file that may run code when opened; nothing is opened here."""
+    if path.suffix.lower() in PICKLES:
+        raise CheckpointError(
+            f"{path} may be a Python pickle, which can run any code when opened: refused. "
+            "Bring foreign weights in with `cloche import`, or give a folder with safetensors."
+        )
+
+
+def _same_bits(first: Tensor, second: Tensor) -> bool:
+    """Equal in shape, dtype and every bit (NaN equals itself here)."""
+    if first.shape != second.shape or first.dtype != second.dtype:
+        return False
+    return torch.equal(first.reshape(-1).view(torch.uint8), second.reshape(-1).view(torch.uint8))
