@@ -1,0 +1,268 @@
+"""Opens whatever can write: a run, one of its checkpoints, or a Hugging Face model folder."""
+
+import difflib
+import json
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cloche.errors import CheckpointError, RequestError, RunError, SettingError, TokenizerError
+from cloche.generation.engine import Engine
+from cloche.generation.request import GenerationRequest
+from cloche.model.build import LanguageModel
+from cloche.model.config import ModelConfig
+from cloche.text.saved import load_tokenizer
+from cloche.text.tokenizer import Tokenizer
+from cloche.weights.checkpoint import CHECKPOINTS, CONFIG, list_checkpoints, load_model
+from cloche.weights.tensors import refuse_pickle
+
+METRICS = "metrics.jsonl"
+Precision = Literal["auto", "float32", "bfloat16"]
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def warn_in_python(message: str) -> None:
+    """Say it as a Python warning, at the line that called `load`."""
+    warnings.warn(message, stacklevel=3)
+
+
+@dataclass(frozen=True, eq=False)
+class LM:
+    """A language model ready to write: the model, its tokenizer, and where they came from."""
+
+    model: LanguageModel
+    tokenizer: Tokenizer
+    config: ModelConfig
+    folder: Path
+    """The folder that was opened: of a run, the checkpoint."""
+
+    @torch.no_grad()
+    def logits(self, ids: Sequence[int]) -> Float[Tensor, "time vocab"]:
+        """Logits of the token after each of `ids`, in float32."""
+        if not 1 <= len(ids) <= self.config.context:
+            raise RequestError(
+                f"the model reads 1 to {self.config.context} tokens at once, got {len(ids)}"
+            )
+        foreign = [token_id for token_id in ids if not 0 <= token_id < self.config.vocab_size]
+        if foreign:
+            raise RequestError(
+                f"the model knows the ids 0 to {self.config.vocab_size - 1}, got {foreign[0]}"
+            )
+        device = self.model.embed_tokens.weight.device
+        return self.model(torch.tensor([list(ids)], device=device))[0].float()
+
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        max_new_tokens: int = 200,
+        temperature: float = 0.8,
+        top_k: int | None = None,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        seed: int | None = None,
+        greedy: bool = False,
+        stop: str | Sequence[str] = (),
+    ) -> str:
+        """What the model writes after `prompt` (which is not repeated).
+
+        The same `seed` gives the same text; without one it differs each time. `greedy` takes the
+        likeliest token at every step. The answer ends at an end-of-text token or a `stop` text.
+        """
+        pieces = self.stream(
+            prompt,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            seed=seed,
+            greedy=greedy,
+            stop=stop,
+        )
+        return "".join(pieces)
+
+    def stream(
+        self,
+        prompt: str = "",
+        *,
+        max_new_tokens: int = 200,
+        temperature: float = 0.8,
+        top_k: int | None = None,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        seed: int | None = None,
+        greedy: bool = False,
+        stop: str | Sequence[str] = (),
+    ) -> Iterator[str]:
+        """The same text as `generate`, in pieces as they are written; never half a character."""
+        request = GenerationRequest(
+            prompt=self.prompt_ids(prompt),
+            max_tokens=max_new_tokens,
+            temperature=0.0 if greedy else temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            seed=seed,
+            stop=(stop,) if isinstance(stop, str) else tuple(stop),
+        )
+        engine = Engine(self.model, self.tokenizer, context=self.config.context, rows=1)
+        events = engine.stream(request)
+        return (event.text for event in events if event.text)
+
+    def prompt_ids(self, text: str) -> tuple[int, ...]:
+        """Ids of a prompt; an empty one is the beginning-of-text token, else a newline.
+
+        Raises TokenizerError naming a character that the model has never seen.
+        """
+        if text:
+            return tuple(self.tokenizer.encode(text))
+        if self.tokenizer.special_ids.bos is not None:
+            return (self.tokenizer.special_ids.bos,)
+        try:
+            return tuple(self.tokenizer.encode("\n"))
+        except TokenizerError as exc:
+            raise RequestError(
+                "this model knows no beginning-of-text token and no newline: give it a prompt"
+            ) from exc
+
+
+def load(
+    source: str | Path,
+    *,
+    precision: Precision = "auto",
+    device: str = "auto",
+    checkpoint: str = "best",
+    warn: Callable[[str], None] = warn_in_python,
+) -> LM:
+    """The language model in a run, a checkpoint or a Hugging Face folder, ready to write.
+
+    precision: float32 is exact; bfloat16 takes half the memory; auto is float32 on a CPU or a
+    Mac, bfloat16 on CUDA. device: auto, cpu, cuda or mps. checkpoint, of a run: best (else the
+    latest), latest, or a step such as 500 or step-000500.
+
+    Where a run's checkpoint is damaged, `warn` is told and the next older whole one is opened.
+    Nothing that could run code is ever opened. Raises CheckpointError.
+    """
+    target = choose_device(device)
+    dtype = _choose_dtype(precision, target)
+    candidates = _candidates(Path(source), checkpoint, warn=warn)
+    for folder, fallback in pairwise(candidates):
+        try:
+            return _open(folder, device=target, dtype=dtype)
+        except CheckpointError as exc:
+            warn(f"{exc}; falling back to {fallback.name}")
+    return _open(candidates[-1], device=target, dtype=dtype)
+
+
+def read_metrics(run: str | Path) -> list[dict[str, Any]]:
+    """The rows of a run's metrics.jsonl, oldest first.
+
+    A last line without its end is still being written, or was when the run died: it is no row.
+    """
+    path = Path(run) / METRICS
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as exc:
+        raise RunError(f"{path} does not exist: {run} is no run, or has not begun") from exc
+    rows = []
+    for number, line in enumerate(text.split("\n")[:-1], start=1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as exc:
+            raise RunError(f"{path}, line {number}: not a row of JSON: {exc}") from exc
+    return rows
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; auto is the fastest there is. Raises SettingError."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as exc:  # an AssertionError: torch without CUDA
+        raise SettingError(f"the device {name!r} cannot be used here; use auto or cpu") from exc
+    return device
+
+
+def _choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    if precision == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if precision not in DTYPES:
+        raise SettingError(f"precision must be auto, float32 or bfloat16, got {precision!r}")
+    return DTYPES[precision]
+
+
+def _open(folder: Path, *, device: torch.device, dtype: torch.dtype) -> LM:
+    model, config = load_model(folder, dtype=dtype)
+    tokenizer = load_tokenizer(folder)
+    if tokenizer.vocab_size > config.vocab_size:
+        raise CheckpointError(
+            f"{folder} does not fit together: its tokenizer has {tokenizer.vocab_size} tokens, "
+            f"its model {config.vocab_size}"
+        )
+    return LM(model.to(device).eval(), tokenizer, config, folder)
+
+
+def _candidates(source: Path, checkpoint: str, *, warn: Callable[[str], None]) -> list[Path]:
+    """Folders to try in turn; at least one."""
+    if not source.is_dir():
+        refuse_pickle(source)
+    if not source.exists():
+        raise CheckpointError(f"{source} does not exist{_suggestion(source)}")
+    if source.is_file():
+        raise CheckpointError(f"{source} is a file: give the folder it lies in")
+    if (source / CHECKPOINTS).is_dir():
+        return _checkpoints_to_try(source, checkpoint, warn=warn)
+    if not (source / CONFIG).exists():
+        raise CheckpointError(
+            f"{source} is no run, no checkpoint and no Hugging Face model folder: it has neither "
+            f"{CHECKPOINTS}/ nor {CONFIG}"
+        )
+    if checkpoint != "best":
+        raise CheckpointError(f"{source} is one model: there is no checkpoint {checkpoint} in it")
+    return [source]
+
+
+def _checkpoints_to_try(run: Path, wanted: str, *, warn: Callable[[str], None]) -> list[Path]:
+    existing = list_checkpoints(run)
+    if not existing:
+        raise CheckpointError(f"{run} holds no checkpoint yet: train it on with --resume")
+    if wanted not in ("best", "latest"):
+        return [_named_checkpoint(existing, wanted)]
+    linked = []
+    for name in ("best", "latest") if wanted == "best" else ("latest",):
+        link = run / name
+        if link.is_dir():
+            linked.append(link.parent / CHECKPOINTS / link.resolve().name)
+        elif link.is_symlink():
+            warn(f"{link} leads nowhere: its checkpoint is gone")
+    return list(dict.fromkeys([*linked, *reversed(existing)]))
+
+
+def _named_checkpoint(existing: list[Path], wanted: str) -> Path:
+    """The checkpoint of a step, given as step-000500 or 500; no other will do."""
+    step = re.fullmatch(r"(?:step-)?(\d+)", wanted)
+    for folder in existing:
+        if step and int(folder.name.removeprefix("step-")) == int(step[1]):
+            return folder
+    names = ", ".join(folder.name for folder in existing)
+    raise CheckpointError(f"there is no checkpoint {wanted}; there are best, latest, {names}")
+
+
+def _suggestion(source: Path) -> str:
+    """`; did you mean ...?` with the nearest name beside it, or nothing."""
+    beside = [path.name for path in source.parent.iterdir()] if source.parent.is_dir() else []
+    close = difflib.get_close_matches(source.name, beside, n=1)
+    return f"; did you mean {source.parent / close[0]}?" if close else ""
