@@ -54,7 +54,7 @@ def test_muon_takes_the_same_steps_as_torchs_own(shape):
             parameter.grad = gradient.clone()
             optimizer.step()
     apart, moved = (ours - theirs).norm(), (theirs - start).norm()
-    assert apart < 0.01 * moved  # both iterate in bfloat16, in another order
+    assert apart < 0.05 * moved  # both iterate in bfloat16, in another order
 
 
 def test_matrices_updated_together_get_what_each_gets_alone():

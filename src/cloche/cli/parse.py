@@ -1,7 +1,7 @@
 """Turns a command's arguments into its dataclass, by tyro; the dataclass is the option list."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tyro
 
@@ -12,12 +12,12 @@ def parse(
     command: type[Command], arguments: Sequence[str], *, prog: str, default: Command | None = None
 ) -> Command:
     """The command filled from `arguments`; prints help or tyro's own error and exits otherwise."""
-    given = {} if default is None else {"default": default}
+    given: dict[str, Any] = {} if default is None else {"default": default}
     return tyro.cli(
         command,
         args=list(arguments),
         prog=prog,
         description=command.__doc__,
-        config=(tyro.conf.OmitArgPrefixes,) if False else (),
+        config=(tyro.conf.FlagCreatePairsOff,),
         **given,
     )

@@ -20,6 +20,7 @@ from cloche.planning.budget import (
     choose_size,
     tokens_within,
 )
+from cloche.planning.flops import parameter_count
 from cloche.training.machine import Machine, measure_step_seconds
 from cloche.training.objectives import NextToken
 from cloche.training.options import RunOptions
@@ -30,6 +31,8 @@ NOMINAL_FLOPS = 3e11
 the same command chooses the same model everywhere."""
 LEARNING_RATES = {"muon": 0.02, "adamw": 0.001}
 BIGRAM_LEARNING_RATE = 0.02
+ENDING_SECONDS = 2.5
+"""The last sample, checkpoint and curve of a small model."""
 OVERHEAD = 1.25
 """A whole step against its forward and backward pass: optimizer, evaluations, checkpoints."""
 
@@ -44,6 +47,12 @@ class Choice:
     """Steps planned; a run in minutes plans anew as it goes."""
     step_seconds: float | None
     """Forward and backward pass, measured; None for a run given in steps."""
+
+    @property
+    def ending_seconds(self) -> float:
+        """What the last evaluation, sample, checkpoint and curve will take, about."""
+        batches = self.options.train.eval_batches or 0
+        return ENDING_SECONDS + 2 * batches * (self.step_seconds or 0.0) / 3
 
 
 def complete_options(
@@ -84,6 +93,26 @@ def complete_options(
         train=_complete_train(options, config, machine=machine, batch=batch, steps=steps),
     )
     return Choice(chosen, config, steps, step_seconds)
+
+
+def describe(choice: Choice, train: Shard) -> list[str]:
+    """What was chosen, in sentences for the screen."""
+    config, options = choice.config, choice.options.train
+    assert options.batch is not None, "complete_options fills it in"
+    passes = choice.steps * options.batch * config.context / len(train)
+    shape = (
+        f"a table of {config.vocab_size:,} x {config.vocab_size:,}"
+        if config.family == "bigram"
+        else f"{config.layers} layers of width {config.width}, {config.heads} heads"
+    )
+    until = f"{choice.options.minutes:g} minutes, about " if choice.options.minutes else ""
+    return [
+        f"Model: {config.family}, {shape}, context {config.context}, "
+        f"{parameter_count(config):,} parameters.",
+        f"Plan: {until}{choice.steps:,} steps of {options.batch} x {config.context} tokens "
+        f"({passes:.1f} passes over the training part), {options.optimizer} at "
+        f"{options.learning_rate:g}, dropout {config.dropout:g}.",
+    ]
 
 
 def choose_model(options: ModelOptions, budget: Budget, *, vocab_size: int) -> ModelConfig:

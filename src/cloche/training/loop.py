@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -37,6 +37,7 @@ from cloche.training.schedule import Clock, learning_rate_share
 from cloche.training.state import LoopState
 
 
+@runtime_checkable
 class SaveCheckpoint(Protocol):
     """Writes a checkpoint of the state and returns its folder."""
 
@@ -57,7 +58,7 @@ class Training:
     options: TrainOptions
     evaluate: Callable[[nn.Module], dict[str, float]]
     """Metrics by the names of metrics.jsonl; `eval/loss` decides which checkpoint is best."""
-    write_sample: Callable[[], Sampled] | None
+    write_sample: Callable[[int], Sampled] | None
     save: SaveCheckpoint
     device: torch.device
     rank: int = 0
@@ -177,7 +178,7 @@ def _evaluate(training: Training, state: LoopState, tell: Listener) -> bool:
     state.evaluated_step = state.step
     tell(Evaluated(state.step, metrics, better))
     if training.write_sample is not None:
-        tell(training.write_sample())
+        tell(training.write_sample(state.step))
     return better
 
 

@@ -1,5 +1,6 @@
 """What this machine is and does, measured in a second: device, precision, speed."""
 
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,6 +51,15 @@ def measure_machine(device: str, precision: str) -> Machine:
     if half >= WORTH_IT * exact:
         return Machine(found, "bfloat16", half)
     return Machine(found, "float32", exact)
+
+
+def require_compiler(device: str) -> None:
+    """SettingError where torch.compile has no C++ compiler to build with."""
+    if device == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
+        raise SettingError(
+            "train.compile on needs a C++ compiler on a CPU, and none was found: install one "
+            "(such as g++), or leave train.compile off"
+        )
 
 
 def dtype_of(precision: str) -> torch.dtype:

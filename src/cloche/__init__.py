@@ -1,0 +1,32 @@
+"""cloche grows a language model under glass: from any text to a GPT of one's own.
+
+The public names are loaded when they are first used, so that `import cloche` takes no torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cloche.errors import ClocheError
+    from cloche.run import LM, load
+    from cloche.training.start import TrainedRun, train
+
+__all__ = ["LM", "ClocheError", "TrainedRun", "load", "train"]
+
+_PLACES = {
+    "ClocheError": "cloche.errors",
+    "LM": "cloche.run",
+    "load": "cloche.run",
+    "TrainedRun": "cloche.training.start",
+    "train": "cloche.training.start",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'cloche' has no attribute {name!r}")
+    return getattr(importlib.import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,159 @@
+"""`cloche data`: what texts there are, what is in them, and where they come from."""
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import tyro
+
+from cloche.cli.environment import cache_folder, data_folder
+from cloche.cli.parse import parse
+from cloche.errors import SettingError
+
+
+@dataclass(frozen=True)
+class List:
+    """Built-in texts."""
+
+    json: bool = False
+    """Print one JSON object, and nothing else, on standard output."""
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """Encoding, size and fingerprint of files, as cloche would read them."""
+
+    files: tyro.conf.Positional[tuple[str, ...]]
+    """Files, folders, patterns."""
+    encoding: str | None = None
+    """Read them in this encoding instead of detecting it."""
+    skip_bad: bool = False
+    """Count rows of .jsonl that cannot be read, instead of stopping at the first."""
+    json: bool = False
+    """Print one JSON object, and nothing else, on standard output."""
+
+
+@dataclass(frozen=True)
+class Show:
+    """Print a text: the built-in stories in any size, or the beginning of a file."""
+
+    text: tyro.conf.Positional[str]
+    """stories, or any source that cloche train takes."""
+    lang: Literal["en", "zh"] = "en"
+    """Language of the stories."""
+    bytes: str = "2KB"
+    """About how much: 500, 20KB, 2MB (1 KB is 1,000 bytes)."""
+    seed: int = 0
+    """Seed of the stories: the same seed tells the same worlds in both languages."""
+    part: Literal["train", "held_out"] = "train"
+    """Stories to train on, or ones whose combinations never appear there."""
+    format: Literal["text", "questions", "pairs", "parallel"] = "text"
+    """text; or one JSON object a line with questions and true answers, with a right and a wrong
+    continuation, or with the same story in both languages, sentence by sentence."""
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """Find a built-in text, or download it once; its SHA-256 is checked. Prints where it is."""
+
+    name: tyro.conf.Positional[str]
+    """shakespeare, verdict, python, stories, stories-zh."""
+
+
+def main(arguments: list[str]) -> int:
+    """Run one of the four."""
+    verbs = {"list": (List, _list), "inspect": (Inspect, _inspect), "show": (Show, _show)}
+    verbs["fetch"] = (Fetch, _fetch)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: cloche data {list,inspect,show,fetch} ...\n")
+        for name, (command, _) in verbs.items():
+            print(f"  {name:<8} {(command.__doc__ or '').strip()}")
+        return 0 if arguments else 2
+    name, *rest = arguments
+    if name not in verbs:
+        raise SettingError(f"there is no cloche data {name}; there is: {', '.join(verbs)}")
+    command, run = verbs[name]
+    return run(parse(command, rest, prog=f"cloche data {name}"))
+
+
+def _list(command: List) -> int:
+    from cloche.data.corpora import CORPORA
+
+    if command.json:
+        print(json.dumps({"texts": [asdict(corpus) for corpus in CORPORA]}, ensure_ascii=False))
+        return 0
+    width = max(len(corpus.name) for corpus in CORPORA)
+    for corpus in CORPORA:
+        print(f"{corpus.name:<{width}}  {corpus.about}")
+    return 0
+
+
+def _inspect(command: Inspect) -> int:
+    from cloche.text.ingest import inspect_source
+    from cloche.text.sources import find_sources
+
+    reports = [
+        inspect_source(source, encoding=command.encoding, skip_bad=command.skip_bad)
+        for source in find_sources(command.files)
+    ]
+    if command.json:
+        print(json.dumps({"files": [asdict(report) for report in reports]}, ensure_ascii=False))
+        return 0
+    for report in reports:
+        skipped = f", {report.bad_rows:,} bad rows" if report.bad_rows else ""
+        print(
+            f"{report.path}: {report.encoding}, {report.characters:,} characters in "
+            f"{report.documents:,} documents{skipped}\n  sha256 of its UTF-8: {report.utf8_sha256}"
+        )
+    return 0
+
+
+def _show(command: Show) -> int:
+    from cloche.data.stories.corpus import parse_size
+
+    size = parse_size(command.bytes)
+    if command.text == "stories":
+        return _show_stories(command, size)
+    if command.format != "text":
+        raise SettingError("--format belongs to stories: cloche data show stories --format ...")
+    from cloche.data.corpora import resolve
+    from cloche.text.ingest import documents, inspect_source
+    from cloche.text.sources import find_sources
+
+    names = resolve([command.text], data_folder=data_folder(), cache_folder=cache_folder())
+    left = size
+    for source in find_sources(names):
+        for document in documents(source, inspect_source(source).encoding):
+            for piece in document.pieces():
+                shown = piece.encode("utf-8")[:left].decode("utf-8", errors="ignore")
+                sys.stdout.write(shown)
+                left -= len(shown.encode("utf-8"))
+                if left <= 0 or len(shown) < len(piece):
+                    print()
+                    return 0
+            print()
+    return 0
+
+
+def _show_stories(command: Show, size: int) -> int:
+    from cloche.data.stories.corpus import stories_rows, stories_text
+
+    if command.format == "text":
+        text = stories_text(command.lang, size_bytes=size, seed=command.seed, part=command.part)
+        sys.stdout.write(text)
+        return 0
+    rows = stories_rows(
+        command.format, command.lang, size_bytes=size, seed=command.seed, part=command.part
+    )
+    for row in rows:
+        print(json.dumps(row, ensure_ascii=False))
+    return 0
+
+
+def _fetch(command: Fetch) -> int:
+    from cloche.data.corpora import resolve
+
+    for path in resolve([command.name], data_folder=data_folder(), cache_folder=cache_folder()):
+        print(path)
+    return 0

@@ -1,0 +1,78 @@
+"""`cloche eval`: how well a model predicts a text."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from cloche.cli.environment import cache_folder, data_folder
+from cloche.cli.parse import parse
+
+
+@dataclass(frozen=True)
+class Eval:
+    """Measure how well a model predicts a text: the run's own validation part, all of it, or the
+    texts given."""
+
+    run: tyro.conf.Positional[str]
+    """A run, a checkpoint, or a Hugging Face model folder."""
+    texts: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Texts to measure on; the run's validation part when none is given."""
+    stride: int | None = None
+    """Tokens from one window to the next; half the context when not given, so that each token
+    has at least half a context before it."""
+    checkpoint: str = "best"
+    """best, latest, or a step."""
+    encoding: str | None = None
+    """Encoding of the texts; detected when not given."""
+    precision: Annotated[str, tyro.conf.arg(help="auto, float32 or bfloat16.")] = "auto"
+    json: bool = False
+    """Print one JSON object, and nothing else, on standard output."""
+
+
+def main(arguments: list[str]) -> int:
+    """Measure and print."""
+    command = parse(Eval, arguments, prog="cloche eval")
+    from cloche.data.corpora import resolve
+    from cloche.errors import SettingError
+    from cloche.evaluation.measure import default_stride, measure_sources, measure_validation
+    from cloche.run import load
+    from cloche.text.sources import find_sources
+
+    lm = load(command.run, precision=command.precision, checkpoint=command.checkpoint)
+    stride = command.stride or default_stride(lm.config.context)
+    if not 1 <= stride <= lm.config.context:
+        raise SettingError(
+            f"--stride must be from 1 to the model's context {lm.config.context}, got {stride}"
+        )
+    if command.texts:
+        names = resolve(command.texts, data_folder=data_folder(), cache_folder=cache_folder())
+        sources = find_sources(names)
+        found = measure_sources(lm, sources, encoding=command.encoding, stride=stride)
+    else:
+        found = measure_validation(lm, Path(command.run), stride=stride)
+    values = {
+        "run": command.run,
+        "checkpoint": str(lm.folder),
+        "nats_per_token": found.nats_per_token,
+        "perplexity": found.perplexity,
+        "bits_per_byte": found.bits_per_byte,
+        "nats_per_character": found.nats_per_character,
+        "tokens": found.tokens,
+        "characters": found.characters,
+        "utf8_bytes": found.utf8_bytes,
+        "context": lm.config.context,
+        "stride": stride,
+    }
+    if command.json:
+        print(json.dumps(values, ensure_ascii=False))
+        return 0
+    what = ", ".join(command.texts) or "validation part"
+    print(f"{what}: {found.characters:,} characters, {found.tokens:,} tokens")
+    print(f"  nats a character  {found.nats_per_character:.4f}")
+    print(f"  bits a byte       {found.bits_per_byte:.4f}")
+    print(f"  nats a token      {found.nats_per_token:.4f}   perplexity {found.perplexity:.2f}")
+    print(f"  windows of {lm.config.context} tokens, moved by {stride}; checkpoint {lm.folder}")
+    return 0

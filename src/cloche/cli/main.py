@@ -1,0 +1,82 @@
+"""The command `cloche`: finds the verb, loads only its file, turns errors into exit statuses."""
+
+import importlib
+import os
+import signal
+import sys
+import time
+
+from cloche.errors import ClocheError
+
+BEGAN = time.monotonic()  # --minutes counts from here
+
+VERBS = {
+    "train": "grow a model from text",
+    "generate": "let a model continue a text",
+    "chat": "write with a model, turn by turn",
+    "eval": "measure how well a model predicts a text",
+    "data": "look at texts: list, show, inspect, fetch",
+    "demo": "train on the built-in stories for a minute and read the result",
+}
+USER_ERROR, INTERRUPTED = 2, 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status: 0, 2 for a user's mistake, 130 for Ctrl-C."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0 if given else USER_ERROR
+    if given[0] in ("-V", "--version"):
+        print(version())
+        return 0
+    verb, *rest = given
+    if verb not in VERBS:
+        return _unknown(verb)
+    try:
+        return importlib.import_module(f"cloche.cli.{verb}").main(rest)
+    except ClocheError as exc:
+        print(f"cloche: {exc}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print("\ncloche: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # whoever read our output has gone, as `head` does: not an error, and nobody to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def overview() -> str:
+    """What `cloche --help` prints."""
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {verb:<{width}}  {what}" for verb, what in VERBS.items())
+    return (
+        "usage: cloche VERB ...\n\n"
+        "Grow a language model under glass: from any text to a GPT of your own.\n\n"
+        f"{verbs}\n\n"
+        "cloche VERB --help tells a verb's options. First steps:\n"
+        "  cloche demo\n"
+        "  cloche train book.txt --minutes 5\n"
+        '  cloche generate runs/book "Once upon a time"'
+    )
+
+
+def version() -> str:
+    """Name and version of the installed package."""
+    from importlib.metadata import version as installed
+
+    return f"cloche {installed('cloche')}"
+
+
+def _unknown(verb: str) -> int:
+    import difflib
+
+    near = difflib.get_close_matches(verb, VERBS, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known are: {', '.join(VERBS)}"
+    print(f"cloche: there is no verb {verb!r}; {hint}", file=sys.stderr)
+    return USER_ERROR
+
+
+if __name__ == "__main__":
+    sys.exit(main())

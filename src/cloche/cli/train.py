@@ -1,0 +1,131 @@
+"""`cloche train`: from text to a model."""
+
+import contextlib
+import json
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import tyro
+
+from cloche.cli import main as program
+from cloche.cli.environment import cache_folder, data_folder
+from cloche.cli.parse import parse
+from cloche.config import read_toml, with_values
+from cloche.errors import SettingError
+from cloche.training.options import RunOptions
+
+
+@dataclass(frozen=True)
+class Train(RunOptions):
+    """Grow a model from text. No option is needed: encoding, tokenizer, model size, batch,
+    learning rate and length are chosen from the text, the machine and the time."""
+
+    sources: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Texts: files, folders, patterns, - for standard input, or a built-in text by name
+    (cloche data list)."""
+    out: str | None = None
+    """Run folder; runs/NAME, after the text's name, when not given."""
+    recipe: str | None = None
+    """Options from a TOML file, or from a packaged recipe by name; the command line wins."""
+    resume: bool = False
+    """Go on with the run in the folder, exactly where its last checkpoint stands."""
+    json: bool = False
+    """Print one JSON object at the end, and nothing else, on standard output."""
+
+
+def main(arguments: list[str]) -> int:
+    """Train; 0 when finished, 130 or 143 when a signal ended it after saving."""
+    command = _with_defaults(parse(Train, arguments, prog="cloche train"), arguments)
+    from rich.console import Console
+
+    from cloche.training.start import Places, train
+    from cloche.training.terminal import Terminal
+
+    terminal = Terminal(Console(stderr=True))
+    with contextlib.closing(terminal), _standard_input(command.sources) as spooled:
+        run = train(
+            out=command.out,
+            resume=command.resume,
+            options=_run_options(command),
+            listeners=[terminal],
+            places=Places(data_folder(), cache_folder(), spooled),
+            began=program.BEGAN,
+        )
+    if command.json:
+        values = {
+            "run": str(run.folder),
+            "step": run.step,
+            "finished": run.finished,
+            "best_loss": run.best_loss,
+        }
+        print(json.dumps(values, ensure_ascii=False))
+    if not run.finished:
+        number = run.signal or signal.SIGINT
+        print(
+            f"Stopped at step {run.step}, all saved. Go on with: cloche train --resume "
+            f"--out {run.folder}",
+            file=sys.stderr,
+        )
+        return 128 + number
+    print(
+        f'Done: {run.folder}. Try: cloche generate {run.folder} "..."   '
+        f"curve: {run.folder}/loss.png",
+        file=sys.stderr,
+    )
+    return 0
+
+
+def _with_defaults(command: Train, arguments: list[str]) -> Train:
+    """The arguments read again over a recipe, or over the options a resumed run began with."""
+    from cloche.training.folder import read_options
+    from cloche.training.start import default_folder
+
+    if command.resume and command.recipe:
+        raise SettingError(
+            "--resume keeps the options the run began with; leave --recipe out, or begin another "
+            "run with --out"
+        )
+    if command.recipe is not None:
+        values = read_toml(recipe_file(command.recipe))
+        default = with_values(Train(), values, source=f"recipe {command.recipe}")
+        return parse(Train, arguments, prog="cloche train", default=default)
+    if command.resume:
+        run = Path(command.out) if command.out else default_folder(command.sources)
+        stored = read_options(run)
+        if stored is not None:
+            values = {field.name: getattr(stored, field.name) for field in fields(stored)}
+            return parse(Train, arguments, prog="cloche train", default=Train(**values))
+    return command
+
+
+def recipe_file(name: str) -> Path:
+    """The recipe's file: a path, or the name of one that comes with the package."""
+    if Path(name).is_file():
+        return Path(name)
+    folder = Path(__file__).parents[1] / "recipes"
+    packaged = {path.stem: path for path in folder.glob("*.toml")}
+    if name not in packaged:
+        known = ", ".join(sorted(packaged)) or "none"
+        raise SettingError(f"there is no recipe {name}: no such file, and packaged are: {known}")
+    return packaged[name]
+
+
+def _run_options(command: Train) -> RunOptions:
+    return RunOptions(**{field.name: getattr(command, field.name) for field in fields(RunOptions)})
+
+
+@contextlib.contextmanager
+def _standard_input(sources: tuple[str, ...]) -> Iterator[Path | None]:
+    """A file with all of standard input, where `-` is a source and something is piped in."""
+    if "-" not in sources or sys.stdin.isatty():
+        yield None
+        return
+    with tempfile.NamedTemporaryFile(prefix="cloche-", suffix=".txt") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+        file.flush()
+        yield Path(file.name)

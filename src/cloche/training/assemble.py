@@ -1,0 +1,192 @@
+"""Puts a training together from a choice, and back together from a checkpoint."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from cloche.data.batches import Batch, Windows, fixed_starts
+from cloche.data.prepare import PreparedText
+from cloche.errors import CheckpointError
+from cloche.evaluation.likelihood import evaluation_mode, mean_loss
+from cloche.generation.engine import Engine
+from cloche.generation.request import GenerationRequest
+from cloche.model.build import build_model
+from cloche.model.initialise import initialise
+from cloche.training.card import model_card
+from cloche.training.choices import Choice
+from cloche.training.events import Sampled
+from cloche.training.loop import SaveCheckpoint, Training
+from cloche.training.machine import dtype_of, require_compiler
+from cloche.training.objectives import NextToken
+from cloche.training.optim import Optimizers, build_optimizers
+from cloche.training.precision import ComputeModel
+from cloche.training.state import LoopState
+from cloche.weights.checkpoint import (
+    TrainerState,
+    load_model,
+    load_trainer,
+    newest_whole,
+    point,
+    prune,
+    save_checkpoint,
+)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a checkpoint holds: weights in both precisions, and the optimizers."""
+
+    compute: ComputeModel
+    optimizers: Optimizers
+    device: torch.device
+
+
+def build_parts(choice: Choice) -> Parts:
+    """A new model with seeded weights, and its optimizers."""
+    options = choice.options.train
+    device = torch.device(options.device)
+    masters = build_model(choice.config)
+    initialise(masters, seed=options.seed)
+    masters.to(device)
+    compute = ComputeModel(masters, dtype=dtype_of(options.precision))
+    if options.compile == "on":
+        require_compiler(device.type)
+        compute.model.compile(dynamic=False)
+    rate = options.learning_rate
+    assert rate is not None, "choices completes the options"
+    return Parts(compute, build_optimizers(masters, options, learning_rate=rate), device)
+
+
+def restore(run: Path, parts: Parts, *, warn: Callable[[str], None]) -> LoopState | None:
+    """Load the newest whole checkpoint into the parts; None where the run has none yet.
+
+    A damaged checkpoint is told by `warn`, and the one before it is taken.
+    """
+    folder = newest_whole(run, warn=warn)
+    if folder is None:
+        return None
+    model, _ = load_model(folder)
+    parts.compute.masters.load_state_dict(model.state_dict())
+    parts.compute.refresh()
+    trainer = load_trainer(folder)
+    try:
+        parts.optimizers.load_state_tensors(trainer.tensors)
+        return LoopState.from_values(trainer.values)
+    except (ValueError, KeyError, TypeError) as exc:
+        raise CheckpointError(f"{folder}/trainer does not fit this run: {exc}") from exc
+
+
+def make_training(
+    run: Path,
+    parts: Parts,
+    choice: Choice,
+    prepared: PreparedText,
+    *,
+    before_save: Callable[[], None],
+) -> Training:
+    """The loop's training: batches, evaluation, samples and checkpoints of this run."""
+    options, config = choice.options.train, choice.config
+    assert options.batch is not None, "choices completes the options"
+    part = options.batch // options.accumulate
+    windows = Windows(
+        prepared.train,
+        context=config.context,
+        seed=options.seed,
+        stride=choice.options.data.stride,
+    )
+
+    def batches(step: int, number: int) -> Batch:
+        first = step * part * options.accumulate + number * part
+        return windows.batch(first, size=part)
+
+    return Training(
+        compute=parts.compute,
+        objective=NextToken(label_smoothing=options.label_smoothing),
+        batches=batches,
+        optimizers=parts.optimizers,
+        options=options,
+        evaluate=_evaluation(prepared, choice, rows=part),
+        write_sample=_sampling(parts, prepared, choice) if options.sample_tokens else None,
+        save=_saving(run, parts, choice, prepared, before_save=before_save),
+        device=parts.device,
+    )
+
+
+def _evaluation(
+    prepared: PreparedText, choice: Choice, *, rows: int
+) -> Callable[[nn.Module], dict[str, float]]:
+    """Both parts' losses on fixed windows, as many of one as of the other."""
+    context = choice.config.context
+    batches = choice.options.train.eval_batches
+    assert batches is not None, "choices completes the options"
+    validation, train = prepared.validation, prepared.train
+    starts = fixed_starts(validation, context=context, count=batches * rows)
+    train_starts = fixed_starts(train, context=context, count=len(starts))
+    tokens_per_byte = len(validation) / validation.metadata.utf8_bytes
+
+    def evaluate(model: nn.Module) -> dict[str, float]:
+        loss = mean_loss(model, validation, starts=starts, context=context, rows=rows)
+        train_loss = mean_loss(model, train, starts=train_starts, context=context, rows=rows)
+        return {
+            "eval/loss": loss,
+            "eval/train_loss": train_loss,
+            "eval/bits_per_byte": loss / math.log(2) * tokens_per_byte,
+        }
+
+    return evaluate
+
+
+def _sampling(parts: Parts, prepared: PreparedText, choice: Choice) -> Callable[[int], Sampled]:
+    """Writes from the beginning of a document, or from the text's first words."""
+    masters, tokenizer = parts.compute.masters, prepared.tokenizer
+    bos = tokenizer.special_ids.bos
+    prompt = (
+        (bos,)
+        if prepared.validation.separated and bos is not None
+        else tuple(int(token) for token in prepared.validation.tokens[:8])
+    )
+    prompt = prompt[: choice.config.context]
+    tokens = choice.options.train.sample_tokens
+
+    def write_sample(step: int) -> Sampled:
+        request = GenerationRequest(prompt=prompt, max_tokens=tokens, temperature=0.8, seed=step)
+        with evaluation_mode(masters):
+            engine = Engine(masters, tokenizer, context=choice.config.context, rows=1)
+            answer = engine.generate([request])[0][0]
+        return Sampled(step, tokenizer.decode(prompt), answer.text)
+
+    return write_sample
+
+
+def _saving(
+    run: Path,
+    parts: Parts,
+    choice: Choice,
+    prepared: PreparedText,
+    *,
+    before_save: Callable[[], None],
+) -> SaveCheckpoint:
+    """Writes checkpoints/step-..., moves `latest` and `best` to it, and removes what is old."""
+
+    def save(state: LoopState, *, best: bool) -> Path:
+        before_save()
+        folder = run / "checkpoints" / f"step-{state.step:06}"
+        save_checkpoint(
+            folder,
+            model=parts.compute.masters,
+            config=choice.config,
+            tokenizer=prepared.tokenizer,
+            trainer=TrainerState(parts.optimizers.state_tensors(), state.to_values()),
+            card=model_card(choice, prepared, state),
+        )
+        if best:
+            point(run, "best", folder)
+        point(run, "latest", folder)
+        prune(run, keep=2)
+        return folder
+
+    return save

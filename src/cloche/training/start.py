@@ -1,0 +1,279 @@
+"""`cloche.train`: from sources to a model that writes; every part wired to the one loop."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from cloche.data.corpora import resolve
+
+from cloche.config import check, nest, with_values
+from cloche.data.batches import require_length
+from cloche.data.prepare import PreparedText, inspect_all, open_prepared, prepare_text
+from cloche.errors import DataError, RunError, TextError
+from cloche.text.sources import STANDARD_INPUT, find_sources
+from cloche.training.assemble import build_parts, make_training, restore
+from cloche.training.choices import DEFAULT_MINUTES, Choice, complete_options, describe
+from cloche.training.events import Event, Listener, Notice
+from cloche.training.folder import (
+    claimed,
+    read_options,
+    refuse_other_options,
+    refuse_other_run,
+    write_options,
+)
+from cloche.training.journal import Journal
+from cloche.training.loop import run_loop
+from cloche.training.machine import measure_machine
+from cloche.training.options import RunOptions
+from cloche.training.schedule import Clock, Plan
+from cloche.training.state import LoopState
+
+TOKENS = "tokens"
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """What a training leaves."""
+
+    folder: Path
+    step: int
+    finished: bool
+    """False where it was interrupted; `resume=True` continues it."""
+    best_loss: float | None
+    """Lowest validation loss, in nats a token."""
+    signal: int | None = None
+    """The signal that interrupted it."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Folders outside the run; the command line reads them from the environment."""
+
+    data: Path | None = None
+    """Where built-in texts may lie already."""
+    cache: Path = field(default_factory=lambda: Path.home() / ".cache" / "cloche")
+    standard_input: Path | None = None
+    """A file that holds what came in on standard input."""
+
+
+def train(
+    *sources: str | Path,
+    minutes: float | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    options: Mapping[str, Any] | RunOptions | None = None,
+    listeners: Sequence[Listener] = (),
+    places: Places | None = None,
+    began: float | None = None,
+) -> TrainedRun:
+    """Train a model on texts, into a run folder that holds all of it.
+
+    `sources` are files, folders, patterns or built-in texts; `options` are dotted names
+    (`{"model.layers": 4}`) or a complete tree. `minutes` is the time for everything, from `began`
+    (on time.monotonic's clock) on. With `resume`, the run in `out` goes on where it was.
+    Raises ClocheError where something cannot be used.
+    """
+    began = time.monotonic() if began is None else began
+    names = tuple(str(source) for source in sources)
+    run = Path(out) if out is not None else default_folder(names)
+    stored = read_options(run) if resume else None
+    given = _given_options(stored, options, sources=names, minutes=minutes)
+    check(given)
+    with claimed(run):
+        refuse_other_run(run, resume=resume)
+        if stored is not None:
+            refuse_other_options(run, stored=stored, given=given)
+        return _Session(run, given, listeners, places or Places(), began).run_all(
+            begun=stored is not None
+        )
+
+
+def default_folder(names: Sequence[str]) -> Path:
+    """`runs/NAME`, NAME from the first text's name."""
+    if not names:
+        raise RunError("no text was named, and no run to go on with (--out)")
+    name = "standard-input" if names[0] == STANDARD_INPUT else Path(names[0]).resolve().name
+    while Path(name).suffix.lower() in (".txt", ".md", ".jsonl", ".gz"):
+        name = Path(name).stem
+    kept = "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip("-.")
+    return Path("runs") / (kept or "text")
+
+
+def with_tokenizer(options: RunOptions, prepared: PreparedText) -> RunOptions:
+    """The options with the tokenizer that was chosen."""
+    choice = prepared.choice
+    size = choice.vocab_size if choice.kind == "bpe" else None
+    return replace(options, text=replace(options.text, tokenizer=choice.kind, vocab_size=size))
+
+
+def _given_options(
+    stored: RunOptions | None,
+    options: Mapping[str, Any] | RunOptions | None,
+    *,
+    sources: tuple[str, ...],
+    minutes: float | None,
+) -> RunOptions:
+    """The options asked for, over those the run began with where it goes on."""
+    if isinstance(options, RunOptions):
+        base = options
+    else:
+        base = with_values(stored or RunOptions(), nest(options or {}), source="options")
+    if sources:
+        base = replace(base, sources=sources)
+    return base if minutes is None else replace(base, minutes=float(minutes))
+
+
+class _Session:
+    """One sitting of a run: holds what its stages pass on to each other."""
+
+    def __init__(
+        self,
+        run: Path,
+        options: RunOptions,
+        listeners: Sequence[Listener],
+        places: Places,
+        began: float,
+    ) -> None:
+        self.run = run
+        self.options = options
+        self.listeners = list(listeners)
+        self.places = places
+        self.began = began
+
+    def tell(self, event: Event) -> None:
+        for listener in self.listeners:
+            listener(event)
+
+    def say(self, text: str) -> None:
+        self.tell(Notice(text))
+
+    def run_all(self, *, begun: bool) -> TrainedRun:
+        """Prepare, choose, build or restore, train."""
+        prepared = self._prepare(begun=begun)
+        self.options = with_tokenizer(self.options, prepared)
+        choice = self._choose(prepared)
+        write_options(self.run, choice.options)
+        for line in describe(choice, prepared.train):
+            self.say(line)
+        parts = build_parts(choice)
+        restored = restore(self.run, parts, warn=self._warn) if begun else None
+        state = restored or LoopState(plan=Plan(steps=choice.steps))
+        clock = self._clock(choice, state)
+        journal = Journal(self.run, from_step=state.step)
+        training = make_training(self.run, parts, choice, prepared, before_save=journal.flush)
+        try:
+            with _signals_noted() as caught:
+                ended = run_loop(
+                    training,
+                    state,
+                    listeners=[*self.listeners, journal],
+                    stop_requested=lambda: bool(caught),
+                    clock=clock,
+                )
+        except BaseException:
+            journal.write_status("failed")
+            raise
+        finally:
+            journal.close()
+        return TrainedRun(
+            folder=self.run,
+            step=ended.step,
+            finished=ended.finished,
+            best_loss=state.best_loss,
+            signal=caught[0] if caught and not ended.finished else None,
+        )
+
+    def _warn(self, text: str) -> None:
+        self.tell(Notice(text, warning=True))
+
+    def _prepare(self, *, begun: bool) -> PreparedText:
+        """The tokens of the sources; of a run that goes on, those it began with."""
+        folder = self.run / TOKENS
+        options = self.options
+        try:
+            names = resolve(
+                options.sources, data_folder=self.places.data, cache_folder=self.places.cache
+            )
+            sources = find_sources(names, stdin_file=self.places.standard_input)
+        except TextError as exc:
+            if not begun:
+                raise
+            self._warn(f"{exc}. Going on with the tokens made earlier from it.")
+            return open_prepared(folder)
+        reports = inspect_all(sources, options.text)
+        for report in reports[:10]:
+            skipped = f", {report.bad_rows:,} bad rows skipped" if report.bad_rows else ""
+            self.say(f"{report.path}: {report.encoding}, {report.characters:,} characters{skipped}")
+        if len(reports) > 10:
+            self.say(f"... and {len(reports) - 10:,} more files")
+        if begun:
+            self._refuse_other_text(folder, reports)
+        return prepare_text(
+            folder, sources, reports, text=options.text, data=options.data, tell=self.say
+        )
+
+    def _refuse_other_text(self, folder: Path, reports: Sequence[Any]) -> None:
+        try:
+            made_of = open_prepared(folder).train.metadata.sources
+        except DataError:
+            return  # killed before the tokens were made: they are made now
+        now = [report.utf8_sha256 for report in reports]
+        if [source["utf8_sha256"] for source in made_of] != now:
+            raise RunError(
+                f"the text is not the one {self.run} began with: put that text back, or begin "
+                "another run with --out"
+            )
+
+    def _choose(self, prepared: PreparedText) -> Choice:
+        """Everything left open, chosen; and the text checked to be long enough for it."""
+        train_options = self.options.train
+        machine = measure_machine(train_options.device, train_options.precision)
+        minutes = self.options.minutes or DEFAULT_MINUTES
+        used = time.monotonic() - self.began if train_options.steps is None else 0.0
+        choice = complete_options(
+            self.options,
+            vocab_size=prepared.tokenizer.vocab_size,
+            train=prepared.train,
+            validation=prepared.validation,
+            machine=machine,
+            seconds=max(1.0, 60.0 * minutes - used),
+        )
+        context = choice.config.context
+        require_length(prepared.train, context=context, part="training")
+        require_length(prepared.validation, context=context, part="validation")
+        return choice
+
+    def _clock(self, choice: Choice, state: LoopState) -> Clock | None:
+        """For a run in minutes: when it must end. Time used in earlier sittings counts."""
+        if choice.options.minutes is None:
+            return None
+        left = 60.0 * choice.options.minutes - state.seconds
+        return Clock(deadline=self.began + left, ending_seconds=choice.ending_seconds)
+
+
+@contextmanager
+def _signals_noted() -> Iterator[list[int]]:
+    """Inside, the first Ctrl-C or SIGTERM is only noted; a second one acts as it always does."""
+    caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught  # only the main thread may set handlers
+        return
+    earlier: dict[int, Any] = {}
+
+    def note(number: int, _frame: object) -> None:
+        caught.append(number)
+        for signal_number, handler in earlier.items():
+            signal.signal(signal_number, handler)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        earlier[number] = signal.signal(number, note)
+    try:
+        yield caught
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
