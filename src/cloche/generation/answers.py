@@ -1,0 +1,134 @@
+"""One answer on its way: its tokens, its own random numbers, and what of its text can be shown."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cloche.generation.request import FinishReason, GenerationRequest, TokenEvent
+from cloche.generation.sampling import answer_generator, filter_logits, pick, pick_likeliest
+from cloche.generation.stopping import StopFilter
+from cloche.text.tokenizer import TextStream
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A drawn token, and what the model itself thought of it before temperature and filters."""
+
+    token_id: int
+    logprob: float | None = None
+    top_logprobs: tuple[tuple[int, float], ...] = ()
+
+
+class Answer:
+    """One of a request's answers while it is being written."""
+
+    def __init__(
+        self,
+        request: GenerationRequest,
+        *,
+        request_id: int,
+        choice: int,
+        seed: int,
+        stop_ids: Sequence[int],
+        stream: TextStream,
+    ) -> None:
+        self.request = request
+        self.request_id = request_id
+        self.choice = choice
+        self.generator = answer_generator(seed, choice)
+        self.tokens = list(request.prompt)
+        """What the model reads next; without the oldest once the context has slid."""
+        self.begins_with_prompt = True
+        self._made = 0
+        self._stop_ids = frozenset(stop_ids)
+        self._stream = stream
+        self._stops = StopFilter(request.stop)
+
+    def forget_all_but(self, newest: int) -> None:
+        """Keep only the `newest` tokens to read."""
+        self.tokens = self.tokens[-newest:]
+        self.begins_with_prompt = False
+
+    def accept(self, draw: Draw, *, room: bool) -> TokenEvent:
+        """The event of one more token; `room` says whether the context can take another."""
+        self._made += 1
+        self.tokens.append(draw.token_id)
+        text, reason = self._show(draw.token_id, room=room)
+        return TokenEvent(
+            request_id=self.request_id,
+            choice=self.choice,
+            token_id=draw.token_id,
+            text=text,
+            logprob=draw.logprob,
+            top_logprobs=draw.top_logprobs,
+            finish_reason=reason,
+        )
+
+    def _show(self, token_id: int, *, room: bool) -> tuple[str, FinishReason | None]:
+        if token_id in self._stop_ids:
+            return self._rest(), "stop"
+        text = self._stops.push(self._stream.push(token_id))
+        if self._stops.found:
+            return text, "stop"
+        if room and self._made < self.request.max_tokens:
+            return text, None
+        text += self._rest()
+        return text, "stop" if self._stops.found else "length"
+
+    def _rest(self) -> str:
+        """The text still held back, by the decoder and then by the stop texts."""
+        return self._stops.push(self._stream.close()) + self._stops.close()
+
+
+def draw_tokens(
+    logits: Float[Tensor, "batch vocab"], answers: Sequence[Answer], *, vocab_size: int
+) -> list[Draw]:
+    """The next token of each answer, drawn as its request says.
+
+    Only ids below `vocab_size` are drawn: a model may have more rows than its tokenizer has ids.
+    """
+    ids = [0] * len(answers)
+    for settings, places in _places_by_settings(answers).items():
+        chosen = logits[places, :vocab_size]
+        if settings[0] == 0.0:
+            drawn = pick_likeliest(chosen)
+        else:
+            temperature, top_k, top_p, min_p = settings
+            filtered = filter_logits(
+                chosen, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p
+            )
+            drawn = pick(filtered, [answers[place].generator for place in places])
+        for place, token_id in zip(places, drawn.tolist(), strict=True):
+            ids[place] = token_id
+    draws = [Draw(token_id) for token_id in ids]
+    for place, answer in enumerate(answers):
+        wanted = answer.request.logprobs
+        if wanted is not None:
+            draws[place] = _with_logprobs(
+                ids[place], logits[place], wanted=wanted, vocab_size=vocab_size
+            )
+    return draws
+
+
+def _places_by_settings(
+    answers: Sequence[Answer],
+) -> dict[tuple[float, int | None, float, float], list[int]]:
+    """Which answers share their sampling settings, so that they are filtered in one call."""
+    groups = defaultdict(list)
+    for place, answer in enumerate(answers):
+        asked = answer.request
+        groups[asked.temperature, asked.top_k, asked.top_p, asked.min_p].append(place)
+    return dict(groups)
+
+
+def _with_logprobs(
+    token_id: int, logits: Float[Tensor, " vocab"], *, wanted: int, vocab_size: int
+) -> Draw:
+    logprobs = logits.log_softmax(dim=-1)[:vocab_size]
+    top = torch.topk(logprobs, min(wanted, len(logprobs)))
+    pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)
+    return Draw(token_id, logprob=logprobs[token_id].item(), top_logprobs=tuple(pairs))
