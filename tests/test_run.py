@@ -181,7 +181,7 @@ def test_precision_and_device_are_chosen_or_refused(tmp_path):
     with pytest.raises(SettingError, match="'warp' cannot be used here"):
         load(folder, device="warp")
     with pytest.raises(SettingError, match="precision must be"):
-        load(folder, precision="int3")  # pyright: ignore[reportArgumentType]
+        load(folder, precision="int3")
 
 
 def test_logits_are_those_of_the_model(lm):

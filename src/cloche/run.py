@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -25,7 +25,6 @@ from cloche.weights.checkpoint import CHECKPOINTS, CONFIG, list_checkpoints, loa
 from cloche.weights.tensors import refuse_pickle
 
 METRICS = "metrics.jsonl"
-Precision = Literal["auto", "float32", "bfloat16"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -138,7 +137,7 @@ class LM:
 def load(
     source: str | Path,
     *,
-    precision: Precision = "auto",
+    precision: str = "auto",
     device: str = "auto",
     checkpoint: str = "best",
     warn: Callable[[str], None] = warn_in_python,
@@ -196,7 +195,7 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def _choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+def _choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     if precision == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     if precision not in DTYPES:

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from cloche.model.cache import KeyValueCache
 
@@ -84,6 +86,43 @@ def test_a_freed_row_starts_empty(config, random_model):
     assert cache.free_rows == (0, 1)
     assert cache.allocate() == row
     assert_close(feed(model, cache, {row: tokens})[row], uncached(model, tokens))
+
+
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_any_schedule_of_joins_steps_crops_copies_and_leaves_equals_full_forwards(
+    decoder_config, random_model, data
+):
+    model = random_model(decoder_config)
+    cache = KeyValueCache(decoder_config, rows=3, capacity=32)
+    held: dict[int, torch.Tensor] = {}
+    for _ in range(8):
+        action = data.draw(st.sampled_from(["join", "step", "step", "crop", "copy", "leave"]))
+        row = data.draw(st.sampled_from(sorted(held))) if held else None
+        if action == "join" and cache.free_rows:
+            held[cache.allocate()] = torch.zeros(0, dtype=torch.long)
+        elif action == "step" and row is not None:
+            counts = {
+                r: data.draw(st.integers(1, 4)) for r in data.draw(st.permutations(sorted(held)))
+            }
+            pieces = {r: torch.randint(29, (n,)) for r, n in counts.items()}
+            got = feed(model, cache, pieces)
+            for r, piece in pieces.items():
+                held[r] = torch.cat((held[r], piece))
+                assert_close(got[r], uncached(model, held[r])[-len(piece) :])
+        elif action == "crop" and row is not None:
+            held[row] = held[row][: data.draw(st.integers(0, len(held[row])))]
+            cache.crop(row, len(held[row]))
+        elif action == "copy" and row is not None:
+            target = data.draw(st.sampled_from(sorted(held)))
+            held[target] = held[row].clone()
+            cache.copy(row, target)
+        elif action == "leave" and row is not None:
+            cache.free(row)
+            del held[row]
+    assert cache.lengths == tuple(len(held.get(row, ())) for row in range(3))
 
 
 def test_a_watched_cached_forward_gives_the_same(decoder_config, random_model):
