@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Literal
 
 import tyro
 
@@ -27,7 +27,8 @@ class Eval:
     """best, latest, or a step."""
     encoding: str | None = None
     """Encoding of the texts; detected when not given."""
-    precision: Annotated[str, tyro.conf.arg(help="auto, float32 or bfloat16.")] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """float32 is exact; auto takes it on a CPU."""
     json: bool = False
     """Print one JSON object, and nothing else, on standard output."""
 

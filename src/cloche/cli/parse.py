@@ -1,5 +1,6 @@
 """Turns a command's arguments into its dataclass, by tyro; the dataclass is the option list."""
 
+import inspect
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ def parse(
         command,
         args=list(arguments),
         prog=prog,
-        description=command.__doc__,
+        description=inspect.cleandoc(command.__doc__ or ""),
         config=(tyro.conf.FlagCreatePairsOff,),
         **given,
     )

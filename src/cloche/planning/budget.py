@@ -27,6 +27,8 @@ TOKENS_PER_PARAMETER = 3.0
 Chinchilla: with Muon and a small model, time is better spent on width (docs/log.md)."""
 UTILISATION = 0.3
 """Share of the matrix-multiply peak that a step reaches, before it has been measured."""
+SMALLEST_BATCH_TOKENS = 2048
+"""Tokens in a step of a short run: more steps beat larger ones (docs/log.md)."""
 MANY_EPOCHS = 8.0
 """Passes over the text beyond which dropout pays."""
 
@@ -85,7 +87,7 @@ def tokens_within(budget: Budget, config: ModelConfig) -> float:
 
 def choose_batch(config: ModelConfig, *, steps_tokens: float) -> int:
     """Sequences a step: 2,048 tokens for short runs, up to 16,384 with more tokens to see."""
-    tokens = 2048.0
+    tokens = SMALLEST_BATCH_TOKENS
     while tokens < 16_384 and steps_tokens / (2 * tokens) >= 1_000:
         tokens *= 2
     return max(4, round(tokens / config.context))

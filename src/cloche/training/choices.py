@@ -11,6 +11,7 @@ from cloche.model.config import ModelConfig, ModelOptions
 from cloche.model.presets import complete
 from cloche.planning.budget import (
     LADDER,
+    SMALLEST_BATCH_TOKENS,
     Budget,
     choose_batch,
     choose_context,
@@ -74,6 +75,8 @@ def complete_options(
     )
     config = choose_model(options.model, budget, vocab_size=vocab_size)
     tokens = tokens_within(budget, config)
+    if options.train.steps is not None:
+        tokens = min(tokens, float(options.train.steps * SMALLEST_BATCH_TOKENS))
     batch = options.train.batch or _whole_parts(
         choose_batch(config, steps_tokens=tokens), options.train.accumulate
     )

@@ -8,13 +8,14 @@ a step; its gradients are added up in float32 on the masters.
 import copy
 
 import torch
-from torch import nn
+
+from cloche.model.build import LanguageModel
 
 
 class ComputeModel:
     """The model that forward and backward passes run on, tied to its float32 masters."""
 
-    def __init__(self, masters: nn.Module, *, dtype: torch.dtype) -> None:
+    def __init__(self, masters: LanguageModel, *, dtype: torch.dtype) -> None:
         self.masters = masters
         self.separate = dtype != torch.float32
         self.model = copy.deepcopy(masters).to(dtype) if self.separate else masters

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cloche.data.corpora import resolve
-
 from cloche.config import check, nest, with_values
 from cloche.data.batches import require_length
+from cloche.data.corpora import resolve
 from cloche.data.prepare import PreparedText, inspect_all, open_prepared, prepare_text
 from cloche.errors import DataError, RunError, TextError
 from cloche.text.sources import STANDARD_INPUT, find_sources

@@ -1,0 +1,181 @@
+"""Long measurements that a release must pass; `make bars` runs them all, or those named.
+
+Each bar prints what it measured and whether it was met. Nothing here is a unit test: these take
+minutes to an hour, and their figures go into docs/log.md.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from cloche.data.corpora import resolve
+
+CLOCHE = [sys.executable, "-m", "cloche"]
+TANGSHI_SHA256 = "724e5dcfe4215886b30ef12e73cf8423df8fc21021fe737249f39930adb64119"
+
+
+def data_file(name: str) -> str:
+    """A text of the folder that CLOCHE_DATA names, or of the built-in ones."""
+    folder = os.environ.get("CLOCHE_DATA")
+    if folder and (Path(folder) / name).exists():
+        return str(Path(folder) / name)
+    if name == "shakespeare.txt":
+        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cloche"
+        return resolve(["shakespeare"], data_folder=None, cache_folder=cache)[0]
+    raise SystemExit(f"CLOCHE_DATA must name a folder with {name}")
+
+
+def cloche_json(*arguments: str) -> dict:
+    """What a command prints with --json."""
+    done = subprocess.run([*CLOCHE, *arguments, "--json"], check=True, stdout=subprocess.PIPE)
+    return json.loads(done.stdout)
+
+
+def shakespeare(folder: Path, *, minutes: float, limit: float) -> bool:
+    """Nats a character over the whole last tenth of Tiny Shakespeare, trained without flags."""
+    run = str(folder / f"shakespeare-{minutes:g}")
+    began = time.monotonic()
+    cloche_json("train", data_file("shakespeare.txt"), "--minutes", str(minutes), "--out", run)
+    seconds = time.monotonic() - began
+    found = cloche_json("eval", run)
+    nats = found["nats_per_character"]
+    print(
+        f"shakespeare, {minutes:g} minutes: {nats:.4f} nats a character (at most {limit}), "
+        f"{seconds:.0f} s, context {found['context']}, {found['tokens']:,} tokens for "
+        f"{found['characters']:,} characters"
+    )
+    return nats <= limit and seconds <= 60 * minutes + 5
+
+
+def tangshi(folder: Path) -> bool:
+    """Verse learned from a GBK file: the clauses sampled have five or seven characters."""
+    source = data_file("tangshi-gbk.txt")
+    report = cloche_json("data", "inspect", source)["files"][0]
+    decoded = report["utf8_sha256"] == TANGSHI_SHA256 and report["characters"] == 1_649_006
+    run = str(folder / "tangshi")
+    cloche_json("train", source, "--minutes", "5", "--out", run)
+    clauses: list[str] = []
+    seed = 0
+    while len(clauses) < 200:
+        written = cloche_json(
+            "generate", run, "\n", "--max-new-tokens", "400", "--seed", str(seed)
+        )["answers"][0]["text"]
+        # whole clauses only: the first and the last piece may be cut; titles end without a mark
+        clauses += re.findall(r"(?<=[，。？！\n])([^，。？！\n]+)[，。？！]", written)
+        seed += 1
+    chosen = random.Random(0).sample(clauses, 200)
+    share = sum(len(clause) in (5, 7) for clause in chosen) / 200
+    print(
+        f"tangshi: {report['encoding']}, decoded {'exactly' if decoded else 'WRONGLY'}; "
+        f"{share:.1%} of 200 clauses have 5 or 7 characters (at least 90%)"
+    )
+    return decoded and share >= 0.9
+
+
+def kills(folder: Path, *, count: int = 20) -> bool:
+    """kill -9 at random moments, each followed by --resume: the final weights stay the same."""
+    options = ["stories", "--train.steps", "160", "--train.save-every", "7", "--train.eval-every"]
+    options += ["20", "--model.dropout", "0.1", "--model.layers", "2", "--model.width", "64"]
+    whole, killed = folder / "whole", folder / "killed"
+    began = time.monotonic()
+    cloche_json("train", *options, "--out", str(whole))
+    seconds = time.monotonic() - began
+    generator = random.Random(os.environ.get("CLOCHE_BARS_SEED", "0"))
+    done = 0
+    saving = 0
+    while done < count:
+        process = subprocess.Popen(
+            [*CLOCHE, "train", *options, "--out", str(killed), "--resume"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        saving += _wait_for_moment(process, killed, generator, seconds=seconds)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            done += 1
+            print(f"  killed at {_newest(killed)} of 160", flush=True)
+        elif process.returncode != 0:
+            print(f"kills: the resumed run failed with {process.returncode}")
+            return False
+        else:  # it finished before the moment came: begin anew for the rest of the kills
+            if not _same(whole, killed):
+                return False
+            subprocess.run(["rm", "-rf", str(killed)], check=True)
+    cloche_json("train", *options, "--out", str(killed), "--resume")
+    same = _same(whole, killed)
+    print(
+        f"kills: {count} kill -9, {saving} of them while a checkpoint was being written; final "
+        f"weights {'equal byte for byte' if same else 'DIFFER'}"
+    )
+    return same
+
+
+def _wait_for_moment(
+    process: subprocess.Popen, run: Path, generator: random.Random, *, seconds: float
+) -> bool:
+    """Wait for a random moment; every third time for one in the middle of a save."""
+    deadline = time.monotonic() + generator.uniform(0.5, 0.6 * seconds)
+    in_save = generator.random() < 0.34
+    while process.poll() is None:
+        if time.monotonic() > deadline:
+            if not in_save:
+                return False
+            if list((run / "checkpoints").glob(".*.tmp")):
+                return True
+            time.sleep(0.0005)
+        else:
+            time.sleep(0.01)
+    return False
+
+
+def _newest(run: Path) -> str:
+    names = sorted(path.name for path in run.glob("checkpoints/step-*"))
+    return names[-1] if names else "no checkpoint yet"
+
+
+def _same(one: Path, other: Path) -> bool:
+    def digest(run: Path) -> str:
+        weights = run / "latest" / "model.safetensors"
+        return hashlib.sha256(weights.read_bytes()).hexdigest()
+
+    return digest(one) == digest(other)
+
+
+BARS: dict[str, Callable[[Path], bool]] = {
+    "kills": kills,
+    "shakespeare-2": lambda folder: shakespeare(folder, minutes=2, limit=1.88),
+    "tangshi": tangshi,
+    "shakespeare-10": lambda folder: shakespeare(folder, minutes=10, limit=1.65),
+}
+
+
+def main() -> int:
+    """Run the bars named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(BARS)}; all when none is given")
+    names = parser.parse_args().names or list(BARS)
+    unknown = [name for name in names if name not in BARS]
+    if unknown:
+        parser.error(f"there is no bar {unknown[0]}; there are {', '.join(BARS)}")
+    missed = []
+    for name in names:
+        with tempfile.TemporaryDirectory(prefix="cloche-bars-") as folder:
+            if not BARS[name](Path(folder)):
+                missed.append(name)
+    print(f"bars: {len(names) - len(missed)} met, {len(missed)} missed {' '.join(missed)}")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
