@@ -121,9 +121,11 @@ class CacheView:
         self._keys_seen = max(cache.lengths[row] + n for row, n in zip(rows, counts, strict=True))
         seen = torch.arange(self._keys_seen, device=device)
         self.mask = (seen <= self.positions[..., None])[:, None]
-        self._is_new = steps < added
-        self._target_rows = torch.tensor(self._row_numbers, device=device)
-        self._batch_rows = _as_slice(self._row_numbers) or self._target_rows
+        row_numbers = torch.tensor(self._row_numbers, device=device)
+        batch, step = (steps < added).nonzero(as_tuple=True)  # where the tokens are, not padding
+        self._sources = (batch, step)
+        self._target_rows, self._target_places = row_numbers[batch], self.positions[batch, step]
+        self._read_rows = _as_slice(self._row_numbers) or row_numbers
         self._done = False
 
     def append(
@@ -150,10 +152,10 @@ class CacheView:
     @torch.no_grad()
     def _store(self, store: Tensor, new: Tensor) -> Tensor:
         """Write (batch, kv_heads, time, head_dim) into (rows, kv_heads, capacity, head_dim)."""
-        rows = self._target_rows[:, None].expand_as(self._is_new)[self._is_new]
-        places = self.positions[self._is_new]
-        store[rows, :, places] = new.detach().transpose(1, 2)[self._is_new]
-        return store[self._batch_rows, :, : self._keys_seen]
+        store[self._target_rows, :, self._target_places] = new.detach().transpose(1, 2)[
+            self._sources
+        ]
+        return store[self._read_rows, :, : self._keys_seen]
 
 
 def _as_slice(rows: Sequence[int]) -> slice | None:
