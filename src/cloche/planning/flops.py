@@ -27,10 +27,13 @@ def flops_per_token(config: ModelConfig) -> int:
 
     Six for each matrix parameter (Kaplan et al. 2020, https://arxiv.org/abs/2001.08361), and
     twelve times layers x heads x head_dim x context for the attention's own products
-    (Chowdhery et al. 2022, appendix B, https://arxiv.org/abs/2204.02311).
+    (Chowdhery et al. 2022, appendix B, https://arxiv.org/abs/2204.02311). A bigram multiplies
+    nothing; what it does is normalise a row of logits.
     """
+    if config.family == "bigram":
+        return 6 * config.vocab_size
     attention = 12 * config.layers * config.heads * config.head_dim * config.context
-    return 6 * matrix_parameters(config) + (0 if config.family == "bigram" else attention)
+    return 6 * matrix_parameters(config) + attention
 
 
 def _block_parameters(config: ModelConfig) -> int:

@@ -1,8 +1,9 @@
 """The tokenizer contract: text to ids and back, special tokens by role, text streamed safely."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Collection, Protocol, Sequence, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 END_OF_TEXT = "<|endoftext|>"
 UNKNOWN = "<|unk|>"
@@ -18,6 +19,7 @@ class SpecialIds:
     unk: int | None = None
 
 
+@runtime_checkable
 class TextStream(Protocol):
     """Turns ids into text piece by piece; the pieces joined are `decode` of all the ids."""
 
