@@ -1,7 +1,7 @@
 """What a training step eats: batches, in an order that is a pure function of seed and index."""
 
 from dataclasses import dataclass, fields, replace
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ class Batch:
     """(batch, time) int64 document of each token in packed rows; one document a row when None."""
 
 
+@runtime_checkable
 class Tokens(Protocol):
     """Tokens in a row with document ends: a `Shard`, or the same in memory."""
 
