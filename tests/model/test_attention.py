@@ -76,9 +76,11 @@ def test_dropped_weights_are_not_those_that_are_told():
 
 def test_the_plain_path_is_taken_where_it_must_or_is_faster():
     short = torch.zeros(1, 8, 4, requires_grad=True)
-    long = torch.zeros(1, PLAIN_TRAINING_CONTEXT + 1, 4, requires_grad=True)
+    limit = PLAIN_TRAINING_CONTEXT[torch.float32]
+    long = torch.zeros(1, limit + 1, 4, requires_grad=True)
     assert prefers_plain(short, dropout=0.0, watched=False)
     assert not prefers_plain(long, dropout=0.0, watched=False)
+    assert prefers_plain(long.bfloat16(), dropout=0.0, watched=False)
     assert prefers_plain(long, dropout=0.1, watched=False)
     assert prefers_plain(long, dropout=0.0, watched=True)
     with torch.no_grad():
