@@ -1,0 +1,126 @@
+"""`cloche generate`: a model continues a text."""
+
+import json
+import secrets
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated
+
+import tyro
+
+from cloche.cli.parse import parse
+from cloche.cli.sampling import SamplingOptions, dimmed, require_unicode, tell
+from cloche.errors import TextError
+from cloche.generation.request import FinishReason, TokenEvent
+
+MOST_ROWS = 8  # answers written at the same time; more of them wait
+
+
+@dataclass(frozen=True)
+class Generate(SamplingOptions):
+    """Let a model continue a text. The text appears as it is written."""
+
+    run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
+    """A run, a checkpoint, or a Hugging Face model folder."""
+    prompt: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PROMPT")] = ""
+    """Text to continue; - reads it from standard input. From the beginning when not given."""
+    n: int = 1
+    """Number of answers."""
+    checkpoint: str = "best"
+    """best, latest, or a step."""
+    json: bool = False
+    """Print one JSON object at the end, and nothing else, on standard output."""
+
+
+def main(arguments: list[str]) -> int:
+    """Write the answers; 0 when all have ended."""
+    command = parse(Generate, arguments, prog="cloche generate")
+    asked = command.request(n=command.n)
+    prompt = read_prompt(command.prompt)
+    from cloche.generation.engine import Engine
+    from cloche.run import load
+
+    lm = load(command.run, checkpoint=command.checkpoint, warn=tell)
+    seed = secrets.randbits(32) if asked.seed is None else asked.seed
+    request = replace(asked, prompt=lm.prompt_ids(prompt), seed=seed)
+    rows = min(command.n, MOST_ROWS)
+    engine = Engine(lm.model, lm.tokenizer, context=lm.config.context, rows=rows)
+    answers = [WrittenAnswer() for _ in range(command.n)]
+    began = time.perf_counter()
+    for event in in_order(engine.stream(request), count=command.n):
+        if not command.json:
+            print_piece(event, answers[event.choice], prompt=prompt, count=command.n)
+        answers[event.choice].add(event)
+    tokens = sum(answer.tokens for answer in answers)
+    tokens_per_second = tokens / (time.perf_counter() - began)
+    if command.json:
+        values = {
+            "run": command.run,
+            "checkpoint": str(lm.folder),
+            "prompt": prompt,
+            "seed": seed,
+            "answers": [asdict(answer) for answer in answers],
+            "tokens_per_second": tokens_per_second,
+        }
+        print(json.dumps(values, ensure_ascii=False))
+    else:
+        tell(f"{tokens} tokens, {tokens_per_second:.0f} a second, seed {seed}, {lm.folder.name}")
+    return 0
+
+
+@dataclass
+class WrittenAnswer:
+    """What has come of one answer so far."""
+
+    text: str = ""
+    tokens: int = 0
+    finish_reason: FinishReason | None = None
+
+    def add(self, event: TokenEvent) -> None:
+        """Take in the next event."""
+        self.text += event.text
+        self.tokens += event.token_id is not None
+        self.finish_reason = event.finish_reason
+
+
+def read_prompt(given: str) -> str:
+    """The prompt as it stands; what standard input holds, every line of it, where it is `-`."""
+    if given != "-":
+        require_unicode(given, what="the prompt")
+        return given
+    try:
+        return sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as exc:
+        raise TextError(
+            f"the prompt on standard input is not UTF-8: byte {exc.start} is "
+            f"0x{exc.object[exc.start]:02x}; convert it first, as iconv does"
+        ) from exc
+
+
+def in_order(events: Iterable[TokenEvent], *, count: int) -> Iterator[TokenEvent]:
+    """The events of `count` answers written at once, one answer after the other.
+
+    Each event comes as soon as that order allows: those of the first answer at once.
+    """
+    waiting: list[deque[TokenEvent]] = [deque() for _ in range(count)]
+    current = 0
+    for event in events:
+        waiting[event.choice].append(event)
+        while current < count and waiting[current]:
+            following = waiting[current].popleft()
+            yield following
+            current += following.finish_reason is not None
+
+
+def print_piece(event: TokenEvent, so_far: WrittenAnswer, *, prompt: str, count: int) -> None:
+    """Print what an event adds to an answer: before it the prompt, behind it the line's end."""
+    if so_far.tokens == 0:
+        heading = f"--- {event.choice + 1} of {count} ---\n" if count > 1 else ""
+        sys.stdout.write(dimmed(heading + prompt))
+    sys.stdout.write(event.text)
+    if event.finish_reason is not None and not (so_far.text + event.text).endswith("\n"):
+        sys.stdout.write("\n")
+    sys.stdout.flush()
