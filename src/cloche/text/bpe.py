@@ -41,11 +41,11 @@ class BytePairTokenizer:
         """
         self._json = data
         self._rule: Rule = _check(json.loads(data))
-        self._engine = Tokenizer.from_str(data.decode("utf-8"))
-        self._engine.encode_special_tokens = True  # typed in a text, they are text
-        added = self._engine.get_added_tokens_decoder()
+        self.engine = Tokenizer.from_str(data.decode("utf-8"))
+        self.engine.encode_special_tokens = True  # typed in a text, they are text
+        added = self.engine.get_added_tokens_decoder()
         self._special = {token.content: number for number, token in added.items()}
-        self._token_bytes = _bytes_of_tokens(self._engine, special=set(added))
+        self._token_bytes = _bytes_of_tokens(self.engine, special=set(added))
 
     @property
     def kind(self) -> str:
@@ -142,7 +142,7 @@ class BytePairTokenizer:
                         f"the text holds the lone surrogate U+{ord(half[0]):04X}, which is half a "
                         f"character; mend the text"
                     )
-            for encoding in self._engine.encode_batch_fast(batch):
+            for encoding in self.engine.encode_batch_fast(batch):
                 yield encoding.ids
 
 

@@ -7,15 +7,26 @@ often enough to be learned.
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from itertools import chain
+from typing import Any, Literal
 
 from cloche.text.bpe import SMALLEST_VOCAB, train_bpe
 from cloche.text.characters import CharacterTokenizer
+from cloche.text.cutting import safe_pieces
 from cloche.text.options import TextOptions
 from cloche.text.splitting import Rule
-from cloche.text.statistics import TextStatistics
+from cloche.text.statistics import TextStatistics, read_statistics
 from cloche.text.tokenizer import Tokenizer
+
+__all__ = [
+    "TextStatistics",
+    "TokenizerChoice",
+    "choose_tokenizer",
+    "make_tokenizer",
+    "read_statistics",
+    "spread_sample",
+]
 
 _CJK_SHARE = 0.30  # from here on a text counts as Chinese, Japanese or Korean
 _SMALL_ALPHABET = 256
@@ -42,48 +53,50 @@ class TokenizerChoice:
     """bpe: the largest it may be."""
     rule: Rule | None = None
     """bpe: how text is split before merging."""
+    sample_share: float = 1.0
+    """bpe: how much of the training part it is trained on."""
+
+    def to_values(self) -> dict[str, Any]:
+        """Its fields as plain values; `TokenizerChoice(**values)` is the same choice."""
+        return asdict(self)
 
 
 def choose_tokenizer(
-    options: TextOptions, *, training: TextStatistics, validation: TextStatistics
+    options: TextOptions, *, train: TextStatistics, validation: TextStatistics
 ) -> TokenizerChoice:
     """The tokenizer for a text, given its training part and the part kept for validation.
 
     What the options say is done; what they leave open follows from the text.
     """
-    lacking = validation.alphabet - training.alphabet
+    lacking = validation.alphabet - train.alphabet
     if options.tokenizer == "characters":
-        return _characters(training, lacking, why="as asked")
+        return _characters(train, lacking, why="as asked")
     if options.tokenizer == "bpe" or options.vocab_size is not None:
-        return _bpe(training, vocab_size=options.vocab_size, why="as asked")
-    if training.cjk_share > _CJK_SHARE:
-        share = f"{training.cjk_share:.0%} of the text is Chinese, Japanese or Korean"
-        return _bpe(training, vocab_size=None, why=share)
-    if len(training.alphabet) > _SMALL_ALPHABET:
-        return _bpe(training, vocab_size=None, why=f"{len(training.alphabet):,} characters differ")
-    if training.characters >= _SMALL_TEXT:
-        size = f"{training.characters:,} characters are enough to learn longer tokens from"
-        return _bpe(training, vocab_size=None, why=size)
+        return _bpe(train, vocab_size=options.vocab_size, why="as asked")
+    if train.cjk_share > _CJK_SHARE:
+        share = f"{train.cjk_share:.0%} of the text is Chinese, Japanese or Korean"
+        return _bpe(train, vocab_size=None, why=share)
+    if len(train.alphabet) > _SMALL_ALPHABET:
+        return _bpe(train, vocab_size=None, why=f"{len(train.alphabet):,} characters differ")
+    if train.characters >= _SMALL_TEXT:
+        size = f"{train.characters:,} characters are enough to learn longer tokens from"
+        return _bpe(train, vocab_size=None, why=size)
     if lacking:
         count = f"the validation part has {len(lacking)} characters that the training part lacks"
-        return _bpe(training, vocab_size=None, why=count)
-    return _characters(training, lacking, why="a small text in a small alphabet")
+        return _bpe(train, vocab_size=None, why=count)
+    return _characters(train, lacking, why="a small text in a small alphabet")
 
 
-def make_tokenizer(
-    choice: TokenizerChoice, pieces: Iterable[str], *, training: TextStatistics
-) -> Tokenizer:
-    """The chosen tokenizer, from the training part: its pieces and their statistics.
-
-    `pieces` are read for a BPE only, as `safe_pieces` cuts them, document by document. Of a large
-    text, a sample spread evenly over it is used.
-    """
+def make_tokenizer(choice: TokenizerChoice, pieces: Iterable[str]) -> Tokenizer:
+    """The chosen tokenizer, made from the training part, whose text `pieces` are."""
     if choice.kind == "characters":
-        return CharacterTokenizer(training.alphabet, with_unknown=choice.with_unknown)
-    rule = choice.rule or _rule(training)
-    most = _SAMPLE_BYTES_CJK if rule == "deepseek-v3" else _SAMPLE_BYTES
-    sample = spread_sample(pieces, share=most / max(1, training.utf8_bytes))
-    return train_bpe(sample, vocab_size=choice.vocab_size or _vocab_size(training), rule=rule)
+        alphabet = read_statistics(pieces).alphabet
+        return CharacterTokenizer(alphabet, with_unknown=choice.with_unknown)
+    if choice.vocab_size is None or choice.rule is None:
+        raise ValueError(f"a choice of bpe has a vocabulary size and a rule, got {choice}")
+    small = chain.from_iterable(safe_pieces([piece]) for piece in pieces)
+    sample = spread_sample(small, share=choice.sample_share)
+    return train_bpe(sample, vocab_size=choice.vocab_size, rule=choice.rule)
 
 
 def spread_sample(pieces: Iterable[str], *, share: float) -> Iterator[str]:
@@ -96,8 +109,8 @@ def spread_sample(pieces: Iterable[str], *, share: float) -> Iterator[str]:
             yield piece
 
 
-def _characters(training: TextStatistics, lacking: frozenset[str], *, why: str) -> TokenizerChoice:
-    reason = f"one token for each of {len(training.alphabet)} characters ({why})"
+def _characters(train: TextStatistics, lacking: frozenset[str], *, why: str) -> TokenizerChoice:
+    reason = f"one token for each of {len(train.alphabet)} characters ({why})"
     if lacking:
         reason += (
             f"; {len(lacking)} more in the validation part become the unknown token, "
@@ -106,25 +119,27 @@ def _characters(training: TextStatistics, lacking: frozenset[str], *, why: str) 
     return TokenizerChoice("characters", reason, with_unknown=bool(lacking))
 
 
-def _bpe(training: TextStatistics, *, vocab_size: int | None, why: str) -> TokenizerChoice:
-    size = vocab_size or _vocab_size(training)
-    rule = _rule(training)
+def _bpe(train: TextStatistics, *, vocab_size: int | None, why: str) -> TokenizerChoice:
+    size = vocab_size or _vocab_size(train)
+    rule = _rule(train)
     reason = f"byte-level BPE of up to {size:,} tokens under the {rule} rule ({why})"
-    return TokenizerChoice("bpe", reason, vocab_size=size, rule=rule)
+    most = _SAMPLE_BYTES_CJK if rule == "deepseek-v3" else _SAMPLE_BYTES
+    share = min(1.0, most / max(1, train.utf8_bytes))
+    return TokenizerChoice("bpe", reason, vocab_size=size, rule=rule, sample_share=share)
 
 
-def _rule(training: TextStatistics) -> Rule:
-    return "deepseek-v3" if training.cjk_share > _CJK_SHARE else "gpt-2"
+def _rule(train: TextStatistics) -> Rule:
+    return "deepseek-v3" if train.cjk_share > _CJK_SHARE else "gpt-2"
 
 
-def _vocab_size(training: TextStatistics) -> int:
+def _vocab_size(train: TextStatistics) -> int:
     """A vocabulary that the text can fill: about 50 tokens of it for each entry, or more."""
-    if training.cjk_share > _CJK_SHARE:
-        wished = max(2048, 1.2 * len(training.alphabet))  # most characters, and common words
-        tokens = training.characters / 1.2
+    if train.cjk_share > _CJK_SHARE:
+        wished = max(2048, 1.2 * len(train.alphabet))  # most characters, and common words
+        tokens = train.characters / 1.2
     else:
         # 2,048 for a million characters, four times as many for each ten times as much text
-        wished = 2048 * 4 ** math.log10(max(1, training.characters) / 1e6)
-        tokens = training.characters / 3
+        wished = 2048 * 4 ** math.log10(max(1, train.characters) / 1e6)
+        tokens = train.characters / 3
     size = min(wished, tokens / _TOKENS_PER_ENTRY, _LARGEST_CHOICE)
     return max(_SMALLEST_CHOICE, SMALLEST_VOCAB, 256 * math.ceil(size / 256))

@@ -6,11 +6,12 @@ mark, which is not part of the text, is left out. Which encoding a file has: `de
 """
 
 import codecs
+import contextlib
 import difflib
 import encodings.aliases
 import re
 from collections.abc import Iterator
-from typing import Protocol, Self
+from typing import Protocol, runtime_checkable
 
 from cloche.errors import TextError
 
@@ -38,6 +39,7 @@ _SUPERSETS = {
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+@runtime_checkable
 class ByteStream(Protocol):
     """What is read from: an open binary file, plain or decompressed on the way."""
 
@@ -45,7 +47,7 @@ class ByteStream(Protocol):
         """At most `size` bytes; none at the end."""
         ...
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> "ByteStream": ...
 
     def __exit__(self, *exc_info: object) -> None: ...
 
@@ -57,7 +59,8 @@ def decoder_name(encoding: str) -> str:
     """
     try:
         name = codecs.lookup(encoding).name
-        b"".decode(name)  # refuses codecs that are no encodings of text, such as rot13
+        with contextlib.suppress(UnicodeDecodeError):  # some need more than a byte: they are text
+            b"a".decode(name)  # refuses codecs that are no encodings of text, such as rot13
         codecs.getincrementaldecoder(name)
     except (LookupError, ValueError) as exc:
         aliases = encodings.aliases.aliases
@@ -77,19 +80,19 @@ def decode_blocks(stream: ByteStream, encoding: str, *, name: str) -> Iterator[s
     byte offset (from 0, in `stream`) of bytes that are no text in `encoding`, of a NUL, or of half
     a surrogate pair.
     """
-    block = stream.read(BLOCK_BYTES)
+    block = _first_block(stream)
     codec = _with_byte_order(decoder_name(encoding), block, name=name)
+    mark = "\ufeff" if codec.startswith(("utf-", "gb18030")) else ""
     reader = _StrictReader(codec, encoding=encoding, name=name)
-    text = reader.read(block)
-    if codec.startswith("utf-"):
-        text = text.removeprefix("\ufeff")
     while True:
+        text = reader.read(block)
         if text:
-            yield text
+            shown, mark = text.removeprefix(mark), ""
+            if shown:
+                yield shown
         if not block:
             return
         block = stream.read(BLOCK_BYTES)
-        text = reader.read(block)
 
 
 def no_text(name: str, *, line: int, offset: int, problem: str) -> TextError:
@@ -178,6 +181,14 @@ class _StrictReader:
             offset = self._bytes_read + block.index(0)
         line = self._line + text.count("\n", 0, index)
         return nul_error(self._name, line=line, offset=offset)
+
+
+def _first_block(stream: ByteStream) -> bytes:
+    """The first bytes, enough of them for any byte order mark where the stream has so many."""
+    block = b""
+    while len(block) < len(codecs.BOM_UTF32_LE) and (more := stream.read(BLOCK_BYTES)):
+        block += more
+    return block
 
 
 def _with_byte_order(codec: str, head: bytes, *, name: str) -> str:

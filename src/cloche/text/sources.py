@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 from cloche.errors import TextError
 from cloche.text.encodings import ByteStream
@@ -172,7 +171,7 @@ class _FileStream:
         except OSError as exc:
             raise TextError(f"{self._name} cannot be read: {exc}") from exc
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "_FileStream":
         return self
 
     def __exit__(self, *exc_info: object) -> None:

@@ -1,11 +1,12 @@
 """What a text is made of, from one pass over it: enough to choose a tokenizer by."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 _CODE_POINTS = 0x110000
+_COUNTED_CHARACTERS = 1 << 18  # at a time
 _CJK = (
     (0x3040, 0x30FF),  # kana
     (0x3400, 0x4DBF),  # rare Chinese characters
@@ -28,11 +29,11 @@ class TextStatistics:
     """Share of Chinese, Japanese and Korean letters among all characters, from 0 to 1."""
 
 
-def measure_text(pieces: Iterable[str]) -> TextStatistics:
+def read_statistics(pieces: Iterable[str]) -> TextStatistics:
     """The statistics of all pieces together, in memory that does not grow with the text."""
     counts = np.zeros(_CODE_POINTS, dtype=np.int64)
-    for piece in pieces:
-        codes = np.frombuffer(piece.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+    for text in _gathered(pieces):
+        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
         found = np.bincount(codes)
         counts[: len(found)] += found
     total = int(counts.sum())
@@ -45,3 +46,15 @@ def measure_text(pieces: Iterable[str]) -> TextStatistics:
         alphabet=frozenset(map(chr, np.flatnonzero(counts).tolist())),
         cjk_share=cjk / max(1, total),
     )
+
+
+def _gathered(pieces: Iterable[str]) -> Iterator[str]:
+    """Short pieces put together: counting costs as much for a word as for a page."""
+    held, size = [], 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size >= _COUNTED_CHARACTERS:
+            yield "".join(held)
+            held, size = [], 0
+    yield "".join(held)

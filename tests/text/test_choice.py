@@ -1,0 +1,123 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cloche.text.characters import CharacterTokenizer
+from cloche.text.choice import (
+    TextStatistics,
+    TokenizerChoice,
+    choose_tokenizer,
+    make_tokenizer,
+    read_statistics,
+    spread_sample,
+)
+from cloche.text.options import TextOptions
+
+LATIN = frozenset("abcdefghijklmnopqrstuvwxyz \n")
+
+
+def statistics(
+    characters: int, *, alphabet: frozenset[str] = LATIN, cjk_share: float = 0.0
+) -> TextStatistics:
+    return TextStatistics(characters, characters, alphabet, cjk_share)
+
+
+def choose(train: TextStatistics, validation: TextStatistics | None = None, **options):
+    return choose_tokenizer(
+        TextOptions(**options), train=train, validation=validation or statistics(1)
+    )
+
+
+@given(pieces=st.lists(st.text(), max_size=4))
+@settings(max_examples=25, deadline=None)
+def test_statistics_count_what_there_is(pieces):
+    text = "".join(pieces)
+    found = read_statistics(iter(pieces))
+    assert found.characters == len(text)
+    assert found.alphabet == set(text)
+    assert found.utf8_bytes == len(text.encode("utf-8", "surrogatepass"))
+
+
+def test_chinese_japanese_and_korean_letters_count_as_such():
+    assert read_statistics(["中文ab"]).cjk_share == 0.5
+    assert read_statistics(["かなカナ한국𠮷，"]).cjk_share == 7 / 8
+    assert read_statistics([]).cjk_share == 0.0
+
+
+def test_a_small_text_in_a_small_alphabet_gets_characters():
+    choice = choose(statistics(1_000_000))
+    assert (choice.kind, choice.with_unknown) == ("characters", False)
+    assert "28 characters" in choice.reason
+
+
+def test_characters_that_only_the_validation_part_has_lead_to_bpe():
+    choice = choose(statistics(1_000_000), statistics(9, alphabet=frozenset("é")))
+    assert choice.kind == "bpe"
+    assert "1 characters that the training part lacks" in choice.reason
+
+
+def test_characters_as_asked_get_an_unknown_token_where_one_is_needed():
+    choice = choose(
+        statistics(1_000_000), statistics(9, alphabet=frozenset("é")), tokenizer="characters"
+    )
+    assert (choice.kind, choice.with_unknown) == ("characters", True)
+    assert "'é'" in choice.reason
+
+
+@pytest.mark.parametrize(
+    ("characters", "smallest", "largest"),
+    [(5_000_000, 4_000, 8_000), (10_000_000, 8_192, 8_192), (1_000_000_000, 32_768, 32_768)],
+)
+def test_large_texts_get_a_vocabulary_that_grows_with_them(characters, smallest, largest):
+    choice = choose(statistics(characters))
+    assert (choice.kind, choice.rule) == ("bpe", "gpt-2")
+    assert smallest <= (choice.vocab_size or 0) <= largest
+
+
+def test_chinese_gets_bpe_under_its_own_rule_with_room_for_its_characters():
+    alphabet = frozenset(map(chr, range(0x4E00, 0x4E00 + 7000)))
+    choice = choose(statistics(1_500_000, alphabet=alphabet, cjk_share=0.8))
+    assert (choice.kind, choice.rule, choice.vocab_size) == ("bpe", "deepseek-v3", 8448)
+    assert "80% of the text is Chinese" in choice.reason
+
+
+def test_a_short_chinese_text_gets_a_vocabulary_it_can_fill():
+    alphabet = frozenset(map(chr, range(0x4E00, 0x4E00 + 3000)))
+    choice = choose(statistics(60_000, alphabet=alphabet, cjk_share=0.8))
+    assert choice.vocab_size == 1024
+
+
+def test_what_is_asked_is_done():
+    assert choose(statistics(1000), tokenizer="bpe").kind == "bpe"
+    assert choose(statistics(1000), vocab_size=700).vocab_size == 700
+    assert choose(statistics(10**9), tokenizer="characters").kind == "characters"
+
+
+@pytest.mark.parametrize("cjk_share", [0.0, 0.8])
+def test_a_huge_text_is_sampled_for_training(cjk_share):
+    choice = choose(statistics(10**9, cjk_share=cjk_share))
+    assert 0 < choice.sample_share <= 0.1
+
+
+def test_a_choice_comes_back_from_its_values():
+    choice = choose(statistics(5_000_000))
+    assert TokenizerChoice(**choice.to_values()) == choice
+
+
+def test_the_chosen_tokenizers_are_made():
+    pieces = ["a small text\n", "in two pieces"]
+    found = read_statistics(pieces)
+    made = make_tokenizer(choose(found, found), iter(pieces))
+    assert isinstance(made, CharacterTokenizer)
+    assert made.characters == tuple(sorted(set("".join(pieces))))
+    bpe = make_tokenizer(TokenizerChoice("bpe", "", vocab_size=300, rule="gpt-2"), pieces * 20)
+    assert bpe.kind == "bpe"
+    assert bpe.decode(bpe.encode("any text 任何")) == "any text 任何"
+
+
+@given(share=st.floats(0.05, 1.5), sizes=st.lists(st.integers(1, 9), min_size=1, max_size=60))
+def test_a_sample_is_spread_evenly(share, sizes):
+    pieces = ["x" * size for size in sizes]
+    taken = [len(piece) for piece in spread_sample(pieces, share=share)]
+    wanted = min(1.0, share) * sum(sizes)
+    assert wanted - 1e-6 <= sum(taken) <= wanted + max(sizes)
