@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,6 @@ from cloche.model.config import ModelOptions
 from cloche.model.presets import complete
 from cloche.run import load, read_metrics
 from cloche.text.characters import CharacterTokenizer
-from cloche.text.tokenizer import SpecialIds
 from cloche.weights.checkpoint import point, save_checkpoint
 
 LETTERS = "abcdefghij \n"
@@ -230,16 +230,16 @@ def test_an_empty_prompt_starts_from_the_beginning_of_text(lm):
     assert isinstance(lm.generate(max_new_tokens=3), str)
 
 
-def test_without_a_beginning_token_an_empty_prompt_is_a_newline(lm, monkeypatch):
-    monkeypatch.setattr(CharacterTokenizer, "special_ids", SpecialIds())
-    assert lm.prompt_ids("") == tuple(lm.tokenizer.encode("\n"))
+def test_a_model_that_never_saw_a_beginning_starts_from_a_newline(lm, monkeypatch):
+    untaught = replace(lm, bos=None)
+    assert untaught.prompt_ids("") == tuple(lm.tokenizer.encode("\n"))
 
     def knows_nothing(self, text):
         raise TokenizerError("no newline")
 
     monkeypatch.setattr(CharacterTokenizer, "encode", knows_nothing)
     with pytest.raises(RequestError, match="give it a prompt"):
-        lm.prompt_ids("")
+        untaught.prompt_ids("")
 
 
 def test_an_unknown_character_in_a_prompt_is_named(lm):

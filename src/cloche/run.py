@@ -21,7 +21,13 @@ from cloche.model.build import LanguageModel
 from cloche.model.config import ModelConfig
 from cloche.text.saved import load_tokenizer
 from cloche.text.tokenizer import Tokenizer
-from cloche.weights.checkpoint import CHECKPOINTS, CONFIG, list_checkpoints, load_model
+from cloche.weights.checkpoint import (
+    CHECKPOINTS,
+    CONFIG,
+    list_checkpoints,
+    load_model,
+    load_special_ids,
+)
 from cloche.weights.tensors import refuse_pickle
 
 METRICS = "metrics.jsonl"
@@ -42,6 +48,8 @@ class LM:
     config: ModelConfig
     folder: Path
     """The folder that was opened: of a run, the checkpoint."""
+    bos: int | None = None
+    """The beginning-of-text token, where the model has learned to begin with one."""
 
     @torch.no_grad()
     def logits(self, ids: Sequence[int]) -> Float[Tensor, "time vocab"]:
@@ -120,12 +128,13 @@ class LM:
     def prompt_ids(self, text: str) -> tuple[int, ...]:
         """Ids of a prompt; an empty one is the beginning-of-text token, else a newline.
 
+        A model that was trained on one text knows no beginning: there, it is the newline.
         Raises TokenizerError naming a character that the model has never seen.
         """
         if text:
             return tuple(self.tokenizer.encode(text))
-        if self.tokenizer.special_ids.bos is not None:
-            return (self.tokenizer.special_ids.bos,)
+        if self.bos is not None:
+            return (self.bos,)
         try:
             return tuple(self.tokenizer.encode("\n"))
         except TokenizerError as exc:
@@ -211,7 +220,8 @@ def _open(folder: Path, *, device: torch.device, dtype: torch.dtype) -> LM:
             f"{folder} does not fit together: its tokenizer has {tokenizer.vocab_size} tokens, "
             f"its model {config.vocab_size}"
         )
-    return LM(model.to(device).eval(), tokenizer, config, folder)
+    bos = load_special_ids(folder).bos
+    return LM(model.to(device).eval(), tokenizer, config, folder, bos)
 
 
 def _candidates(source: Path, checkpoint: str, *, warn: Callable[[str], None]) -> list[Path]:

@@ -16,6 +16,7 @@ from cloche.generation.engine import Engine
 from cloche.generation.request import GenerationRequest
 from cloche.model.build import build_model
 from cloche.model.initialise import initialise
+from cloche.text.tokenizer import SpecialIds
 from cloche.training.card import model_card
 from cloche.training.choices import Choice
 from cloche.training.events import Sampled
@@ -172,6 +173,9 @@ def _saving(
 ) -> SaveCheckpoint:
     """Writes checkpoints/step-..., moves `latest` and `best` to it, and removes what is old."""
 
+    # in a single text no token ever begins or ends one: nothing is learned of them
+    learned = prepared.tokenizer.special_ids if prepared.train.separated else SpecialIds()
+
     def save(state: LoopState, *, best: bool) -> Path:
         before_save()
         folder = run / "checkpoints" / f"step-{state.step:06}"
@@ -182,6 +186,7 @@ def _saving(
             tokenizer=prepared.tokenizer,
             trainer=TrainerState(parts.optimizers.state_tensors(), state.to_values()),
             card=model_card(choice, prepared, state),
+            special_ids=learned,
         )
         if best:
             point(run, "best", folder)

@@ -31,6 +31,7 @@ from cloche.training.machine import measure_machine
 from cloche.training.options import RunOptions
 from cloche.training.schedule import Clock, Plan
 from cloche.training.state import LoopState
+from cloche.weights.checkpoint import sweep
 
 TOKENS = "tokens"
 
@@ -84,6 +85,7 @@ def train(
     given = _given_options(stored, options, sources=names, minutes=minutes)
     check(given)
     with claimed(run):
+        sweep(run)
         refuse_other_run(run, resume=resume)
         if stored is not None:
             refuse_other_options(run, stored=stored, given=given)

@@ -54,17 +54,20 @@ def save_checkpoint(
     tokenizer: Tokenizer,
     trainer: TrainerState | None = None,
     card: str,
+    special_ids: SpecialIds | None = None,
 ) -> None:
     """Write a whole checkpoint to `folder`, replacing what is there; equal states, equal bytes.
 
-    The weights are stored in float32. `card` is the text of README.md. Raises CheckpointError
+    The weights are stored in float32. `card` is the text of README.md. `special_ids` are those the
+    model has learned to use; the tokenizer's when not given. Raises CheckpointError
     where the disk refuses (full, read-only): then nothing has changed.
     """
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        _write_model(temporary, model=model, config=config, special_ids=tokenizer.special_ids)
+        learned = special_ids or tokenizer.special_ids
+        _write_model(temporary, model=model, config=config, special_ids=learned)
         tokenizer.save(temporary)
         if trainer is not None:
             _write_trainer(temporary, trainer)
@@ -99,6 +102,17 @@ def load_model(
     if isinstance(model, Decoder):
         model.tie_weights()
     return model, config
+
+
+def load_special_ids(folder: Path) -> SpecialIds:
+    """The special ids that the model in this folder has learned to use, from its config.json."""
+    values = _read_json(folder / CONFIG)
+    eos = values.get("eos_token_id")
+    return SpecialIds(
+        bos=values.get("bos_token_id"),
+        eos=eos[0] if isinstance(eos, list) else eos,  # some models list several
+        pad=values.get("pad_token_id"),
+    )
 
 
 def load_trainer(folder: Path) -> TrainerState:
