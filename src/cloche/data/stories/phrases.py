@@ -160,6 +160,12 @@ SIGHTS: dict[str, Phrasings] = {
         ("A baby was laughing in its mother's arms.", "一个小宝宝在妈妈怀里笑。"),
         ("A bus stopped and drove on again.", "一辆公共汽车停了一下，又开走了。"),
     ),
+    "shed": (
+        ("It smelled of wood and earth.", "里面有木头和泥土的味道。"),
+        ("Dust was dancing in the light.", "灰尘在光里飞舞。"),
+        ("A mouse ran along the wall.", "一只老鼠沿着墙跑过去。"),
+        ("A swallow flew in and out again.", "一只燕子飞进来，又飞了出去。"),
+    ),
     "room": (
         ("Dust was dancing in the light.", "灰尘在光里飞舞。"),
         ("It was warm and quiet inside.", "里面又暖和又安静。"),
@@ -240,14 +246,14 @@ FEELING: Phrasings = (
     ("{who} was very {feeling}.", "{who}非常{feeling}。"),
     ("{who} felt {feeling} and {gesture}.", "{who}很{feeling}，{gesture}。"),
     ("{who} was so {feeling} that {who.he} {gesture}.", "{who}{feeling}极了，{gesture}。"),
-    ("This made {who} very {feeling}.", "这让{who}非常{feeling}。"),
 )
 FEELING_BOTH: Phrasings = (
     ("{who} felt {feeling}.", "{who}都觉得很{feeling}。"),
     ("{who} were both very {feeling}.", "{who}两个人都非常{feeling}。"),
     ("{who} felt {feeling} and {gesture}.", "{who}都很{feeling}，{gesture}。"),
-    ("This made {who} very {feeling}.", "这让{who}都非常{feeling}。"),
 )
+CAUSED_FEELING = ("This made {who} very {feeling}.", "这让{who}非常{feeling}。")
+CAUSED_FEELING_BOTH = ("This made {who} very {feeling}.", "这让{who}都非常{feeling}。")
 SEARCHING: Phrasings = (
     ("{who} looked everywhere.", "{who}到处找。"),
     ("{who} searched high and low.", "{who}上上下下找了个遍。"),

@@ -61,9 +61,9 @@ PLACES = _places(
     in | cellar | 地下室 | 地下室里 | room | indoor home dark
     in | garage | 车库 | 车库里 | room | indoor home work
     in | workshop | 工作间 | 工作间里 | room | indoor home work
-    in | barn | 谷仓 | 谷仓里 | room | indoor visit dark farm
+    in | barn | 谷仓 | 谷仓里 | shed | indoor visit dark farm
     in | tree house | 树屋 | 树屋里 | room | indoor visit
-    in | greenhouse | 温室 | 温室里 | room | indoor visit grow
+    in | greenhouse | 温室 | 温室里 | shed | indoor visit grow
     """
 )
 
@@ -86,6 +86,14 @@ SPOTS = {
         in the corner | 角落里
         behind a pile of newspapers | 一堆报纸后面
         under the stairs | 楼梯下面"""
+    ),
+    "shed": _spots(
+        """behind a sack | 一个麻袋后面
+        behind a barrel | 木桶后面
+        under the workbench | 工作台下面
+        beside the door | 门旁边
+        in a wooden tub | 木盆里
+        behind the wheelbarrow | 手推车后面"""
     ),
     "green": _spots(
         """under a bush | 灌木丛下面

@@ -217,15 +217,27 @@ class Tale(Teller):
         self.cast(what, self.world.paint(self.thing(what), colour))
 
     def feel(self, who: str, *feelings: str) -> None:
-        """The person, or the group, feels one of the feelings."""
+        """The person, or the group, comes to feel one of the feelings by what has just happened."""
+        if self._set_feeling(who, feelings):
+            self.tell(*p.FEELING_BOTH, p.CAUSED_FEELING_BOTH, who=who)
+        else:
+            self.tell(*p.FEELING, p.CAUSED_FEELING, who=who)
+
+    def be_feeling(self, who: str, *feelings: str) -> None:
+        """The person already feels one of the feelings when the others get to see it."""
+        self._set_feeling(who, feelings)
+        self.tell(*p.FEELING, who=who)
+
+    def _set_feeling(self, who: str, feelings: Sequence[str]) -> bool:
+        """Whether it is a group that feels one of the feelings now."""
         feeling = self.cast("feeling", FEELINGS[self.dice.pick(feelings)])
         self.cast("gesture", self.dice.pick(feeling.gestures))
         entity = self.roles[who].entity
-        people = [entity.first, entity.second] if isinstance(entity, Group) else [entity]
+        people = (entity.first, entity.second) if isinstance(entity, Group) else (entity,)
         for person in people:
-            assert isinstance(person, Person)
+            assert isinstance(person, Person), f"{who} has no feelings"
             self.world.feel(person, feeling)
-        self.tell(*(p.FEELING if len(people) == 1 else p.FEELING_BOTH), who=who)
+        return len(people) == 2
 
     def have(self, who: str, kind: Kind, number: int, *phrasings: Phrasing) -> None:
         """The person has so many of the kind; the phrasings may say `{amount}`."""

@@ -76,7 +76,7 @@ class Place(Word):
     inside: str
     """Chinese, after 在."""
     spots: str
-    """Which spots for hiding and losing things fit: room, green, water or paved."""
+    """Which spots for hiding and losing things fit: room, shed, green, water or paved."""
     tags: frozenset[str]
 
 

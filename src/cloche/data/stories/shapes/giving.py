@@ -189,7 +189,7 @@ def _chain_of_gifts(tale: Tale) -> None:
         ("On the way home, {friend} met {third}.", "回家的路上，{friend}遇见了{third}。"),
         ("Later, {friend} saw {third} sitting alone.", "后来，{friend}看见{third}一个人坐着。"),
     )
-    tale.feel("third", "sad", "lonely", "bored")
+    tale.be_feeling("third", "sad", "lonely", "bored")
     tale.tell(
         ("{friend} knew what to do.", "{friend}知道该怎么做。"),
         ('"This will cheer you up," said {friend}.', "“这个会让你开心起来的。”{friend}说。"),

@@ -68,7 +68,7 @@ def _heavy_load(tale: Tale) -> None:
             "{hero}看见{adult}提着{thing.a}，实在太重了。",
         ),
     )
-    tale.feel("adult", "tired")
+    tale.be_feeling("adult", "tired")
     tale.paragraph()
     tale.tell(
         ('"Let me carry that," said {hero}.', "“我来提吧。”{hero}说。"),
