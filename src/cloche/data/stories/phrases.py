@@ -200,11 +200,12 @@ OWNING: Phrasings = (
     ("{who} had {what.a} and loved it dearly.", "{who}有{what.a}，特别喜爱它。"),
     ("{who} owned {what.a}.", "{who}拥有{what.a}。"),
     ("{who} was very fond of {who.his} {what.bare}.", "{who}非常喜欢自己的{what.bare}。"),
+)
+OWNING_GIVEN: Phrasings = (
     ("{who} had just got {what.a} from an aunt.", "{who}刚从姑姑那里得到{what.a}。"),
     ("{who} had got {what.a} for Christmas.", "{who}过圣诞节时得到了{what.a}。"),
 )
 OWNING_CARRIED: Phrasings = (
-    *OWNING,
     ("{who} had brought {what.a}.", "{who}带来了{what.a}。"),
     ("{who} had {what.a} with {who.him}.", "{who}身边有{what.a}。"),
     ("{who} had taken {what.a} along.", "{who}随身带着{what.a}。"),

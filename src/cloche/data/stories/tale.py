@@ -166,8 +166,7 @@ class Tale(Teller):
     def own(self, who: str, what: str, *phrasings: Phrasing) -> None:
         """The person has the thing from before the story."""
         self.world.hold(self.person(who), self.thing(what))
-        usual = p.OWNING_CARRIED if "carry" in self.thing(what).kind.tags else p.OWNING
-        self.tell(*(phrasings or usual), who=who, what=what)
+        self.tell(*(phrasings or self._owning(self.thing(what).kind)), who=who, what=what)
 
     def take(self, who: str, what: str, *phrasings: Phrasing) -> None:
         """The person takes the thing, which nobody holds."""
@@ -227,6 +226,11 @@ class Tale(Teller):
         """The person already feels one of the feelings when the others get to see it."""
         self._set_feeling(who, feelings)
         self.tell(*p.FEELING, who=who)
+
+    def _owning(self, kind: Kind) -> tuple[Phrasing, ...]:
+        carried = p.OWNING_CARRIED if "carry" in kind.tags else ()
+        given = p.OWNING_GIVEN if "gift" in kind.tags else ()
+        return (*p.OWNING, *carried, *given)
 
     def _set_feeling(self, who: str, feelings: Sequence[str]) -> bool:
         """Whether it is a group that feels one of the feelings now."""
