@@ -45,13 +45,13 @@ def test_chinese_japanese_and_korean_letters_count_as_such():
 
 
 def test_a_small_text_in_a_small_alphabet_gets_characters():
-    choice = choose(statistics(1_000_000))
+    choice = choose(statistics(200_000))
     assert (choice.kind, choice.with_unknown) == ("characters", False)
     assert "28 characters" in choice.reason
 
 
 def test_characters_that_only_the_validation_part_has_lead_to_bpe():
-    choice = choose(statistics(1_000_000), statistics(9, alphabet=frozenset("é")))
+    choice = choose(statistics(200_000), statistics(9, alphabet=frozenset("é")))
     assert choice.kind == "bpe"
     assert "1 characters that the training part lacks" in choice.reason
 
@@ -66,7 +66,7 @@ def test_characters_as_asked_get_an_unknown_token_where_one_is_needed():
 
 @pytest.mark.parametrize(
     ("characters", "smallest", "largest"),
-    [(5_000_000, 4_000, 8_000), (10_000_000, 8_192, 8_192), (1_000_000_000, 32_768, 32_768)],
+    [(1_000_000, 1024, 1024), (10_000_000, 4096, 4096), (1_000_000_000, 32_768, 32_768)],
 )
 def test_large_texts_get_a_vocabulary_that_grows_with_them(characters, smallest, largest):
     choice = choose(statistics(characters))

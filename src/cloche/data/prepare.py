@@ -24,7 +24,13 @@ from cloche.text.choice import (
     read_statistics,
 )
 from cloche.text.cutting import safe_pieces
-from cloche.text.ingest import SourceReport, documents, inspect_source, require_text
+from cloche.text.ingest import (
+    PIECE_CHARACTERS,
+    SourceReport,
+    documents,
+    inspect_source,
+    require_text,
+)
 from cloche.text.options import TextOptions
 from cloche.text.saved import load_tokenizer
 from cloche.text.sources import SourceFile
@@ -206,7 +212,7 @@ def _write_part(
     try:
         for pieces, ends in reader.documents(part):
             before = writer.count
-            for piece in safe_pieces(pieces):
+            for piece in safe_pieces(pieces, size=PIECE_CHARACTERS, most=2 * PIECE_CHARACTERS):
                 writer.append(tokenizer.encode_training(piece))
                 characters += len(piece)
                 utf8_bytes += len(piece.encode("utf-8"))

@@ -30,7 +30,7 @@ __all__ = [
 
 _CJK_SHARE = 0.30  # from here on a text counts as Chinese, Japanese or Korean
 _SMALL_ALPHABET = 256
-_SMALL_TEXT = 4_000_000  # characters
+_SMALL_TEXT = 300_000  # characters; from here on BPE predicts better in the same time (docs/log.md)
 _SMALLEST_CHOICE = 512  # of a vocabulary, however small the text
 _LARGEST_CHOICE = 32_768
 _TOKENS_PER_ENTRY = 50  # of the training text, on average, for an entry of the vocabulary
@@ -138,8 +138,8 @@ def _vocab_size(train: TextStatistics) -> int:
         wished = max(2048, 1.2 * len(train.alphabet))  # most characters, and common words
         tokens = train.characters / 1.2
     else:
-        # 2,048 for a million characters, four times as many for each ten times as much text
-        wished = 2048 * 4 ** math.log10(max(1, train.characters) / 1e6)
+        # 1,024 for a million characters, four times as many for each ten times as much text
+        wished = 1024 * 4 ** math.log10(max(1, train.characters) / 1e6)
         tokens = train.characters / 3
     size = min(wished, tokens / _TOKENS_PER_ENTRY, _LARGEST_CHOICE)
     return max(_SMALLEST_CHOICE, SMALLEST_VOCAB, 256 * math.ceil(size / 256))
