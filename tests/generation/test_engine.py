@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cloche.errors import RequestError, SettingError
-from cloche.generation.engine import Completion, Engine, FailureEvent, kept_when_sliding
+from cloche.generation.engine import Completion, Engine, kept_when_sliding
 from cloche.generation.request import GenerationRequest
 from cloche.model.build import LanguageModel
 
@@ -253,7 +253,7 @@ def test_an_answer_that_fails_leaves_the_others_and_its_row_sound(model, tokeniz
     finally:
         with torch.no_grad():
             model.embed_tokens.weight[damaged] = before
-    failures = [event for event in events if isinstance(event, FailureEvent)]
+    failures = [event for event in events if event.error is not None]
     assert [failure.request_id for failure in failures] == [bad_id]
     for good_id in good_ids:
         made = tuple(event.token_id for event in events if event.request_id == good_id)

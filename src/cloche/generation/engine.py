@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cloche.errors import ClocheError, RequestError, SettingError
+from cloche.errors import RequestError, SettingError
 from cloche.generation.answers import Answer, Draw, draw_tokens
 from cloche.generation.request import FinishReason, GenerationRequest, TokenEvent
 from cloche.model.build import LanguageModel
@@ -42,13 +42,6 @@ class Completion:
     logprobs: tuple[float, ...] = ()
     """One for each id where the request asked for logprobs."""
     top_logprobs: tuple[tuple[tuple[int, float], ...], ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class FailureEvent(TokenEvent):
-    """The end of an answer that could not go on; the other answers do."""
-
-    error: ClocheError
 
 
 class Engine:
@@ -126,7 +119,7 @@ class Engine:
 
     @torch.inference_mode()
     def step(self) -> list[TokenEvent]:
-        """One event for each answer that has a row: its next token, or a FailureEvent."""
+        """One event for each answer that has a row: its next token, or the error that ended it."""
         self._require_evaluation_mode()
         self._admit()
         rows = sorted(self._active)  # neighbouring rows of the cache are read without a copy
@@ -186,7 +179,7 @@ class Engine:
         try:
             while self.busy:
                 for event in self.step():
-                    if isinstance(event, FailureEvent):
+                    if event.error is not None:
                         raise event.error
                     yield event
         finally:
@@ -257,7 +250,7 @@ class Engine:
             self._release(row)
         return event
 
-    def _fail(self, row: int) -> FailureEvent:
+    def _fail(self, row: int) -> TokenEvent:
         answer = self._active[row]
         # what is masked is still multiplied, and 0 times NaN is NaN: it must not stay in the row
         self._cache.keys[:, row].zero_()
@@ -267,9 +260,7 @@ class Engine:
             f"the model gives no usable number after the token {answer.tokens[-1]}: its weights "
             "are damaged or its training diverged; use an earlier checkpoint"
         )
-        return FailureEvent(
-            request_id=answer.request_id, choice=answer.choice, token_id=None, text="", error=error
-        )
+        return TokenEvent(answer.request_id, answer.choice, token_id=None, text="", error=error)
 
     def _release(self, row: int) -> None:
         del self._active[row]

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from cloche.errors import RequestError, join_problems
+from cloche.errors import ClocheError, RequestError, join_problems
 
 FinishReason = Literal["stop", "length"]
 
@@ -81,3 +81,5 @@ class TokenEvent:
     """Log probability of the token under the model itself, before temperature and filters."""
     top_logprobs: tuple[tuple[int, float], ...] = ()
     finish_reason: FinishReason | None = None
+    error: ClocheError | None = None
+    """Why this answer could not go on; the others do. The answer's last event."""
