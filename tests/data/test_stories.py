@@ -24,6 +24,7 @@ from cloche.data.stories.corpus import (
 )
 from cloche.data.stories.dice import Dice
 from cloche.data.stories.english import NUMBERS
+from cloche.data.stories.rows import story_rows
 from cloche.data.stories.tale import Plan, Tale
 from cloche.data.stories.words import CHILDREN, FEELINGS
 from cloche.errors import SettingError
@@ -272,3 +273,17 @@ def test_unknown_language_part_and_size_are_refused():
 
 def test_feelings_have_something_to_do_for_those_who_feel_them():
     assert all(feeling.gestures for feeling in FEELINGS.values())
+
+
+def test_rows_carry_questions_pairs_or_both_languages():
+    def rows(form):
+        return list(story_rows(form, "en", size_bytes=1500, seed=3))
+
+    questions, pairs, parallel = (rows(form) for form in ("questions", "pairs", "parallel"))
+    assert len(questions) == len(pairs) == len(parallel) >= 2
+    for asked, pair, both in zip(questions, pairs, parallel, strict=True):
+        assert asked["text"].startswith(pair["prompt"] + pair["right"])
+        assert pair["right"] != pair["wrong"]
+        assert {"question", "answer", "kind"} <= asked["questions"][0].keys()
+        assert len(both["en"]) == len(both["zh"])
+        assert both["en"][0] in asked["text"]

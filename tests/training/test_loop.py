@@ -6,13 +6,13 @@ import torch
 from cloche.data.batches import IGNORED, Batch
 from cloche.errors import CheckpointError, ClocheError
 from cloche.model.build import build_model
-from cloche.model.config import ModelOptions
+from cloche.model.config import Family, ModelOptions
 from cloche.model.initialise import initialise
 from cloche.model.presets import complete
 from cloche.training.events import CheckpointSaved, Evaluated, Notice, RunEnded, StepDone
 from cloche.training.loop import Training, run_loop
 from cloche.training.objectives import NextToken
-from cloche.training.optim import build_optimizers
+from cloche.training.optim import Muon, build_optimizers
 from cloche.training.options import TrainOptions
 from cloche.training.precision import ComputeModel
 from cloche.training.schedule import Clock, Plan
@@ -24,9 +24,18 @@ VOCAB, CONTEXT = 11, 6
 class Bench:
     """A tiny training whose events and saves can be looked at."""
 
-    def __init__(self, *, dtype=torch.float32, dropout=0.0, family="qwen3", batch=None, **options):
-        settings = {"batch": 8, "learning_rate": 0.02, "eval_every": 4, "save_every": 4}
-        self.options = TrainOptions(**{**settings, **options})
+    def __init__(
+        self,
+        *,
+        dtype=torch.float32,
+        dropout=0.0,
+        family: Family = "qwen3",
+        batch=None,
+        learning_rate=0.02,
+        **options,
+    ):
+        settings = {"batch": 8, "eval_every": 4, "save_every": 4, **options}
+        self.options = TrainOptions(learning_rate=learning_rate, **settings)
         config = complete(
             ModelOptions(family=family, dropout=None if family == "bigram" else dropout),
             vocab_size=VOCAB,
@@ -37,16 +46,15 @@ class Bench:
         self.model = build_model(config)
         initialise(self.model, seed=0)
         self.compute = ComputeModel(self.model, dtype=dtype)
-        self.optimizers = build_optimizers(
-            self.model, self.options, learning_rate=self.options.learning_rate
-        )
-        if muon := self.optimizers.parts.get("muon"):
+        self.optimizers = build_optimizers(self.model, self.options, learning_rate=learning_rate)
+        muon = self.optimizers.parts.get("muon")
+        if isinstance(muon, Muon):
             muon.newton_schulz_dtype = torch.float32  # bfloat16 would hide small differences
         self.batch = batch or random_batch
         self.losses = iter([1.0] * 1000)
         self.events = []
         self.saved = []
-        self.save_error = None
+        self.save_error: CheckpointError | None = None
 
     def save(self, state, *, best):
         if self.save_error:

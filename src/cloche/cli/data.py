@@ -137,13 +137,14 @@ def _show(command: Show) -> int:
 
 
 def _show_stories(command: Show, size: int) -> int:
-    from cloche.data.stories.corpus import stories_rows, stories_text
+    from cloche.data.stories.corpus import stories_text
+    from cloche.data.stories.rows import story_rows
 
     if command.format == "text":
         text = stories_text(command.lang, size_bytes=size, seed=command.seed, part=command.part)
         sys.stdout.write(text)
         return 0
-    rows = stories_rows(
+    rows = story_rows(
         command.format, command.lang, size_bytes=size, seed=command.seed, part=command.part
     )
     for row in rows:

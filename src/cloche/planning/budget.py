@@ -22,7 +22,7 @@ LADDER = (  # (layers, width), each about twice the block parameters of the one 
     (12, 768),
     (16, 1024),
 )
-TOKENS_PER_PARAMETER = 3.0
+TOKENS_PER_PARAMETER = 1.5
 """Targets learned from for each matrix parameter, in a run of minutes. Far fewer than the 20 of
 Chinchilla: with Muon and a small model, time is better spent on width (docs/log.md)."""
 UTILISATION = 0.3

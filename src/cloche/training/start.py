@@ -80,6 +80,8 @@ def train(
     """
     began = time.monotonic() if began is None else began
     names = tuple(str(source) for source in sources)
+    if not names and isinstance(options, RunOptions):
+        names = options.sources
     run = Path(out) if out is not None else default_folder(names)
     stored = read_options(run) if resume else None
     given = _given_options(stored, options, sources=names, minutes=minutes)

@@ -54,13 +54,14 @@ class Terminal:
             case CheckpointSaved():
                 pass
             case RunEnded():
-                self._progress.stop()
+                self.close()
             case _:
                 pass
 
     def close(self) -> None:
         """Take the progress line away; the terminal is as it was."""
-        self._progress.stop()
+        if self._progress.live.is_started:
+            self._progress.stop()
 
     def _start(self, event: RunStarted) -> None:
         going_on = f", from step {event.step}" if event.step else ""

@@ -1,0 +1,213 @@
+"""Makes bad input of every kind, hands it to cloche, and writes what cloche says to docs.
+
+`python scripts/bad_input.py` writes docs/bad-input.md; `--check` only compares. The messages there
+are what the program printed, not what somebody remembers.
+"""
+
+import argparse
+import gzip
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+DOCUMENT = Path("docs/bad-input.md")
+TEXT = "The fox saw two stones near the river, and the old hen saw ten more.\n" * 120
+SMALL = "--train.steps 4 --train.batch 4 --model.layers 1 --model.width 32 --model.context 16"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One bad input: what it is, how it comes about, and the command that meets it."""
+
+    name: str
+    command: str
+    prepare: Callable[[Path], None]
+
+
+def write(name: str, content: bytes | str) -> Callable[[Path], None]:
+    """A preparation that writes one file."""
+    data = content.encode() if isinstance(content, str) else content
+
+    def prepare(folder: Path) -> None:
+        (folder / name).write_bytes(data)
+
+    return prepare
+
+
+def both(*preparations: Callable[[Path], None]) -> Callable[[Path], None]:
+    """Several preparations, one after the other."""
+
+    def prepare(folder: Path) -> None:
+        for preparation in preparations:
+            preparation(folder)
+
+    return prepare
+
+
+def nothing(_: Path) -> None:
+    """A preparation for what needs none."""
+
+
+def trained(folder: Path) -> None:
+    """A small finished run in runs/book."""
+    (folder / "book.txt").write_text(TEXT)
+    run_cloche(f"train book.txt {SMALL} --train.save-every 2", folder)
+
+
+def damaged(folder: Path) -> None:
+    """A run whose newest weights have one flipped bit."""
+    trained(folder)
+    weights = folder / "runs/book/checkpoints/step-000004/model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-9] ^= 4
+    weights.write_bytes(content)
+
+
+def truncated(folder: Path) -> None:
+    """A checkpoint whose weights were cut short."""
+    trained(folder)
+    weights = folder / "runs/book/checkpoints/step-000004/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+
+
+def row_file(row: str) -> Callable[[Path], None]:
+    """A preparation with a bad second row."""
+    return write("rows.jsonl", json.dumps({"text": TEXT}) + "\n" + row + "\n")
+
+
+CASES = [
+    Case("Empty text", "train empty.txt", write("empty.txt", "")),
+    Case("Blank text", "train blank.txt", write("blank.txt", " \n\t\n")),
+    Case("A missing file", "train bok.txt", write("book.txt", TEXT)),
+    Case("A folder without text", "train pictures", lambda folder: (folder / "pictures").mkdir()),
+    Case("A pattern that matches nothing", "train '*.text'", nothing),
+    Case(
+        "Bytes that are no text",
+        "train book.txt --text.encoding utf-8",
+        write("book.txt", TEXT.encode() + "秦川".encode("gbk") + b"\n"),
+    ),
+    Case(
+        "Text that ends in half a character",
+        "data inspect book.txt",
+        write("book.txt", "秦川雄帝宅，函谷壯皇居。\n".encode() * 50 + b"\xe7\xa7"),
+    ),
+    Case("An unknown encoding", "train book.txt --text.encoding utf8000", write("book.txt", TEXT)),
+    Case("NUL bytes", "train book.txt", write("book.txt", "one\ntwo\0three\n" * 50)),
+    Case("A lone surrogate", "train rows.jsonl", row_file('{"text": "half \\ud83d"}')),
+    Case("A row that is no JSON", "train rows.jsonl", row_file('{"text": "no end')),
+    Case("A row without text", "train rows.jsonl", row_file('{"body": "here"}')),
+    Case(
+        "A damaged gzip",
+        "train book.txt.gz",
+        write("book.txt.gz", gzip.compress(TEXT.encode(), mtime=0)[:-20]),
+    ),
+    Case("A binary file", "train model.pt", write("model.pt", b"PK\x03\x04 and so on")),
+    Case(
+        "Text shorter than a context",
+        "train book.txt --model.context 4096",
+        write("book.txt", TEXT),
+    ),
+    Case("A handful of characters", "train book.txt", write("book.txt", "abc")),
+    Case(
+        "Heads that do not divide the width",
+        "train book.txt --model.width 64 --model.heads 5",
+        write("book.txt", TEXT),
+    ),
+    Case(
+        "Several settings out of range at once",
+        "train book.txt --train.learning-rate -1 --model.dropout 2 --data.split 7",
+        write("book.txt", TEXT),
+    ),
+    Case(
+        "Settings that contradict each other",
+        "train book.txt --minutes 1 --train.steps 5",
+        write("book.txt", TEXT),
+    ),
+    Case(
+        "An unknown key in a recipe",
+        "train book.txt --recipe my.toml",
+        both(write("book.txt", TEXT), write("my.toml", "[model]\nlayer = 3\n")),
+    ),
+    Case("A recipe that is not there", "train book.txt --recipe gtp", write("book.txt", TEXT)),
+    Case("A misspelt option", "train book.txt --model.layer 3", write("book.txt", TEXT)),
+    Case("A folder that already holds a training", f"train book.txt {SMALL}", trained),
+    Case("Resuming with other options", "train book.txt --resume --train.seed 7", trained),
+    Case(
+        "Resuming with another text",
+        "train book.txt --resume",
+        both(trained, write("book.txt", TEXT + "More.")),
+    ),
+    Case("A run that is not there", "generate runs/bok hello", trained),
+    Case(
+        "A pickled model given as a RUN",
+        "generate model.pt hello",
+        write("model.pt", b"\x80\x02 never opened"),
+    ),
+    Case("An unknown character in a prompt", "generate runs/book 龍", trained),
+    Case(
+        "A flipped bit in the weights",
+        "generate runs/book The --seed 1 --max-new-tokens 4",
+        damaged,
+    ),
+    Case("Weights cut short", "generate runs/book The --seed 1 --max-new-tokens 4", truncated),
+    Case("A prompt longer than the context", f"generate runs/book '{TEXT[:60]}'", trained),
+    Case(
+        "Sampling settings out of range",
+        "generate runs/book The --top-p 0 --temperature -1",
+        trained,
+    ),
+    Case("A verb that is not there", "trian book.txt", nothing),
+]
+
+
+def run_cloche(command: str, folder: Path) -> tuple[int, str]:
+    """Exit status and what was said on standard error (and, for tyro's errors, in a box)."""
+    done = subprocess.run(
+        f"{sys.executable} -m cloche {command}",
+        shell=True,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(folder), "COLUMNS": "100"},
+    )
+    return done.returncode, done.stderr
+
+
+def section(case: Case) -> str:
+    """The case as a section of the document."""
+    folder = Path(tempfile.mkdtemp(prefix="cloche-bad-"))
+    try:
+        case.prepare(folder)
+        status, said = run_cloche(case.command, folder)
+    finally:
+        shutil.rmtree(folder)
+    said = re.sub(r"\d+ tokens in [\d.]+ s[^\n]*\n", "", said).strip()
+    lines = "\n".join(line.rstrip() for line in said.splitlines())
+    return f"## {case.name}\n\n`cloche {case.command}` ends with {status}:\n\n```\n{lines}\n```\n"
+
+
+def main() -> int:
+    """Write or check the document."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="fail where the document is not true")
+    check = parser.parse_args().check
+    head = (
+        "# What cloche says to bad input\n\n"
+        "Made by `scripts/bad_input.py` from what the program prints. A user's mistake ends with "
+        "status 2,\none message and no traceback; nothing is lost.\n\n"
+    )
+    document = head + "\n".join(section(case) for case in CASES)
+    if not check:
+        DOCUMENT.write_text(document, encoding="utf-8")
+        return 0
+    return 0 if DOCUMENT.read_text(encoding="utf-8") == document else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

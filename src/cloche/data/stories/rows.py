@@ -1,0 +1,42 @@
+"""Stories as rows of data: questions with true answers, pairs of continuations, parallel text."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import count
+from typing import Any, Literal
+
+from cloche.data.stories.catalogue import Part
+from cloche.data.stories.corpus import Story, story
+from cloche.data.stories.teller import Language
+
+Form = Literal["questions", "pairs", "parallel"]
+OTHER: dict[Language, Language] = {"en": "zh", "zh": "en"}
+
+
+def story_rows(
+    form: Form, language: Language, *, size_bytes: int, seed: int, part: Part = "train"
+) -> Iterator[dict[str, Any]]:
+    """One row a story, from index 0 on, until the stories' text has reached the size in UTF-8.
+
+    questions: `text`, `shape`, `questions` (each `question`, `answer`, `kind`). pairs: `prompt`,
+    `right`, `wrong`. parallel: `en` and `zh`, lists of sentences that mean the same one by one;
+    `language` then only says whose text is counted.
+    """
+    size = 0
+    for index in count():
+        told = story(index, seed=seed, language=language, part=part)
+        if form == "parallel":
+            other = story(index, seed=seed, language=OTHER[language], part=part)
+            yield {tale.language: list(tale.sentences) for tale in (told, other)}
+        else:
+            yield _row(form, told)
+        size += len(told.text.encode())
+        if size >= size_bytes:
+            return
+
+
+def _row(form: Form, told: Story) -> dict[str, Any]:
+    if form == "pairs":
+        return asdict(told.continuation)
+    questions = [asdict(question) for question in told.questions]
+    return {"text": told.text, "shape": told.shape, "questions": questions}
