@@ -187,7 +187,7 @@ def section(case: Case) -> str:
         status, said = run_cloche(case.command, folder)
     finally:
         shutil.rmtree(folder)
-    said = re.sub(r"\d+ tokens in [\d.]+ s[^\n]*\n", "", said).strip()
+    said = re.sub(r"cloche: \d+ tokens?, \d+ a second[^\n]*\n", "", said).strip()  # varies
     lines = "\n".join(line.rstrip() for line in said.splitlines())
     return f"## {case.name}\n\n`cloche {case.command}` ends with {status}:\n\n```\n{lines}\n```\n"
 

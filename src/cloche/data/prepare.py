@@ -102,7 +102,7 @@ def prepare_text(
     if _stored_recipe(folder) == recipe:
         tell(f"Tokens: those made earlier in {folder}, as text and tokenizer are unchanged.")
         return open_prepared(folder)
-    tell(choice.reason)
+    tell(f"Tokenizer: {choice.reason}.")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     tokenizer = make_tokenizer(choice, reader.pieces(train))

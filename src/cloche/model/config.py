@@ -46,6 +46,20 @@ class ModelOptions:
         ]
         if self.dropout is not None and not 0.0 <= self.dropout < 1.0:
             found.append(f"model.dropout must be in [0, 1), got {self.dropout}")
+        return found or self._contradictions()
+
+    def _contradictions(self) -> list[str]:
+        found = []
+        if self.width and self.heads and self.width % self.heads:
+            found.append(
+                f"model.width {self.width} is not divisible by model.heads {self.heads}: "
+                f"use {nearest_multiple(self.width, self.heads)} or another number of heads"
+            )
+        if self.heads and self.kv_heads and self.heads % self.kv_heads:
+            found.append(
+                f"model.heads {self.heads} is not divisible by model.kv-heads {self.kv_heads}: "
+                "each key and value head serves the same number of query heads"
+            )
         return found
 
 

@@ -50,7 +50,7 @@ def refuse_pickle(path: Path) -> None:
     if path.suffix.lower() in PICKLES:
         raise CheckpointError(
             f"{path} may be a Python pickle, which can run any code when opened: refused. "
-            "Bring foreign weights in with `cloche import`, or give a folder with safetensors."
+            "Give a run, or a Hugging Face model folder whose weights are safetensors."
         )
 
 
