@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -136,3 +138,34 @@ def test_a_text_of_one_character_cannot_be_cut(tmp_path):
 def test_tokens_that_are_not_there_are_told(tmp_path):
     with pytest.raises(DataError, match="no prepared tokens"):
         open_prepared(tmp_path)
+
+
+def test_one_line_of_100_megabytes_is_prepared_in_bounded_memory(tmp_path):
+    """In a process of its own: the peak of this one is not ours alone."""
+    path = tmp_path / "line.txt"
+    words = "The fox saw two stones near the river, and the old hen saw ten more. " * 1000
+    with path.open("w") as file:
+        for _ in range(100_000_000 // len(words)):
+            file.write(words)
+    code = (
+        "import resource, sys; from pathlib import Path\n"
+        "from cloche.data.options import DataOptions\n"
+        "from cloche.data.prepare import inspect_all, prepare_text\n"
+        "from cloche.text.options import TextOptions\n"
+        "from cloche.text.sources import find_sources\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
+        "before, text = peak(), TextOptions(tokenizer='characters')\n"
+        "sources = find_sources([sys.argv[1]])\n"
+        "made = prepare_text(Path(sys.argv[2]), sources, inspect_all(sources, text), text=text,\n"
+        "    data=DataOptions(), tell=lambda line: None)\n"
+        "print(len(made.train) + len(made.validation), peak() - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path), str(tmp_path / "tokens")],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    tokens, megabytes = done.stdout.split()
+    assert int(tokens) == path.stat().st_size
+    assert float(megabytes) < 100
