@@ -17,7 +17,7 @@ from torch import Tensor
 from cloche.errors import CheckpointError, RequestError, RunError, SettingError, TokenizerError
 from cloche.generation.engine import Engine
 from cloche.generation.request import GenerationRequest
-from cloche.model.build import LanguageModel
+from cloche.model.build import LanguageModel, parameter_count
 from cloche.model.config import ModelConfig
 from cloche.text.saved import load_tokenizer
 from cloche.text.tokenizer import Tokenizer
@@ -50,6 +50,11 @@ class LM:
     """The folder that was opened: of a run, the checkpoint."""
     bos: int | None = None
     """The beginning-of-text token, where the model has learned to begin with one."""
+
+    def __repr__(self) -> str:
+        return (
+            f"LM({self.config.family}, {parameter_count(self.model):,} parameters, {self.folder})"
+        )
 
     @torch.no_grad()
     def logits(self, ids: Sequence[int]) -> Float[Tensor, "time vocab"]:

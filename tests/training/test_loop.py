@@ -1,3 +1,4 @@
+import time
 from pathlib import Path
 
 import pytest
@@ -56,13 +57,14 @@ class Bench:
         self.saved = []
         self.save_error: CheckpointError | None = None
 
-    def save(self, state, *, best):
+    def save(self, state):
         if self.save_error:
             raise self.save_error
-        self.saved.append((state.step, best))
+        self.saved.append((state.step, state.best_step == state.step))
+        self.stored = state.to_values()
         return Path(f"step-{state.step}")
 
-    def run(self, state, **settings):
+    def run(self, state, *, more=(), **settings):
         training = Training(
             compute=self.compute,
             objective=NextToken(label_smoothing=self.options.label_smoothing),
@@ -74,7 +76,7 @@ class Bench:
             save=self.save,
             device=torch.device("cpu"),
         )
-        return run_loop(training, state, listeners=[self.events.append], **settings)
+        return run_loop(training, state, listeners=[self.events.append, *more], **settings)
 
     def told(self, kind):
         return [event for event in self.events if isinstance(event, kind)]
@@ -226,6 +228,66 @@ def test_a_full_disk_is_told_and_the_training_goes_on():
     assert bench.told(CheckpointSaved) == []
 
 
+def test_a_best_that_could_not_be_saved_is_not_the_best():
+    bench = Bench(eval_every=1, save_every=1)
+    bench.losses = iter([3.0, 1.0, 2.0, 2.5])
+    state = LoopState(Plan(steps=4))
+    full = CheckpointError("the disk is full")
+
+    def disk_full_at_step_two(event):
+        bench.save_error = full if isinstance(event, StepDone) and event.step == 2 else None
+
+    bench.events = ListeningList(disk_full_at_step_two)
+    bench.run(state)
+    assert bench.saved == [(1, True), (3, True), (4, False)]
+    assert (state.best_loss, state.best_step) == (2.0, 3)
+
+
+class ListeningList(list):
+    """A list of events that also calls a function at each step."""
+
+    def __init__(self, react):
+        super().__init__()
+        self.react = react
+
+    def append(self, event):
+        super().append(event)
+        if isinstance(event, StepDone):
+            self.react(event)
+
+
+def test_a_gradient_that_is_no_number_leaves_the_weights_untouched():
+    bench = Bench()
+    before = {name: value.clone() for name, value in bench.model.state_dict().items()}
+    next(iter(bench.model.parameters())).register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(ClocheError, match="gradient's norm became"):
+        bench.run(LoopState(Plan(steps=5)))
+    for name, value in bench.model.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_a_validation_loss_that_is_no_number_ends_the_run():
+    bench = Bench()
+    bench.losses = iter([float("nan")])
+    with pytest.raises(ClocheError, match="validation loss became nan"):
+        bench.run(LoopState(Plan(steps=8)))
+    assert bench.saved == []
+
+
+def test_a_listener_whose_disk_is_full_is_left_out_and_told_of_once():
+    bench = Bench()
+
+    def full(event):
+        raise OSError(28, "No space left on device")
+
+    training_events = []
+    bench.run(LoopState(Plan(steps=3)), more=[full, training_events.append])
+    warnings = [e.text for e in training_events if isinstance(e, Notice)]
+    assert len(warnings) == 1
+    assert "No space left" in warnings[0]
+    assert len(bench.told(StepDone)) == 3
+
+
 def test_a_loss_that_is_no_number_ends_the_run_without_a_checkpoint():
     bench = Bench(schedule="constant")
     with torch.no_grad():
@@ -236,16 +298,46 @@ def test_a_loss_that_is_no_number_ends_the_run_without_a_checkpoint():
     assert bench.saved == []
 
 
-def test_a_run_in_minutes_plans_anew_and_ends_with_the_schedule_finished():
-    import time
+def clock_for(seconds, **settings):
+    defaults = {"step_seconds": 0.01, "pause_seconds": 0.01, "pause_every": 4, **settings}
+    return Clock(deadline=time.monotonic() + seconds, **defaults)
 
+
+def test_a_slow_first_step_does_not_burn_the_schedule():
+    def slow_at_first(step, part, options):
+        time.sleep(0.5 if step == 0 else 0.0)
+        return random_batch(step, part, options)
+
+    bench = Bench(batch=slow_at_first)
+    state = LoopState(Plan(steps=100))
+    bench.run(state, clock=clock_for(2.5))
+    assert state.step > 20
+    assert bench.told(StepDone)[4].progress < 0.3
+
+
+def test_a_run_without_time_left_ends_at_once():
+    bench = Bench()
+    state = LoopState(Plan(steps=100), step=3, evaluated_step=3)
+    assert bench.run(state, clock=clock_for(-1.0)).finished
+    assert state.step == 3
+    assert bench.told(StepDone) == []
+
+
+def test_the_last_plan_is_in_the_last_checkpoint():
+    bench = Bench(save_every=1)
+    state = LoopState(Plan(steps=1_000_000))
+    bench.run(state, clock=clock_for(1.5))
+    assert bench.stored == state.to_values()
+    assert bench.saved[-1][0] == state.step == state.plan.steps
+
+
+def test_a_run_in_minutes_plans_anew_and_ends_with_the_schedule_finished():
     bench = Bench()
     state = LoopState(Plan(steps=1_000_000))
-    clock = Clock(deadline=time.monotonic() + 1.0, ending_seconds=0.1)
     began = time.monotonic()
-    ended = bench.run(state, clock=clock)
+    ended = bench.run(state, clock=clock_for(2.0))
     assert ended.finished
-    assert time.monotonic() - began < 3.0
+    assert 0.7 < time.monotonic() - began < 4.0
     steps = bench.told(StepDone)
     assert steps[-1].progress == pytest.approx(1.0, abs=0.05)
     assert steps[-1].learning_rate < 0.1 * max(event.learning_rate for event in steps)

@@ -57,8 +57,17 @@ def test_a_plan_cut_to_the_present_is_finished():
     assert plan.steps == 30
 
 
-def test_the_clock_says_how_many_steps_fit_before_the_ending():
-    clock = Clock(deadline=100.0, ending_seconds=10.0)
-    clock.observe(2.0)
-    assert clock.steps_left(now=50.0) == 20
+def test_the_clock_says_how_many_steps_fit_before_the_last_pause():
+    clock = Clock(deadline=100.0, step_seconds=1.0, pause_seconds=9.0, pause_every=9)
+    assert clock.steps_left(now=50.0) == 20  # 50 - 9 - 1 seconds, two for a step and its share
     assert clock.steps_left(now=99.0) == 0
+
+
+def test_the_clock_learns_from_steps_but_not_from_the_first():
+    clock = Clock(deadline=100.0, step_seconds=1.0, pause_seconds=1.0, pause_every=1)
+    clock.observe_step(1000.0)
+    assert clock.step_seconds == 1.0
+    clock.observe_step(2.0)
+    assert clock.step_seconds == pytest.approx(1.1)
+    clock.observe_pause(3.0)
+    assert clock.pause_seconds == pytest.approx(2.0)

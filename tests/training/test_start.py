@@ -202,6 +202,82 @@ def test_a_damaged_checkpoint_falls_back_loudly_to_the_one_before(book, tmp_path
     assert weights_of(run) == whole
 
 
+@pytest.mark.parametrize("link", ["best", "latest"])
+def test_a_kill_between_a_checkpoint_and_its_links_is_mended(book, tmp_path, monkeypatch, link):
+    run = tmp_path / "run"
+    real = assemble.point
+
+    def killed_before_the_link(folder, name, checkpoint):
+        if name == link and checkpoint.name == "step-000008":
+            raise CrashError
+        real(folder, name, checkpoint)
+
+    monkeypatch.setattr(assemble, "point", killed_before_the_link)
+    with pytest.raises(CrashError):
+        cloche.train(book, out=run, options=SMALL)
+    assert os.readlink(run / link) == "checkpoints/step-000004"
+    monkeypatch.undo()
+    cloche.train(out=run, resume=True)
+    assert os.readlink(run / link) == "checkpoints/step-000008"
+
+
+def test_the_parts_of_a_batch_change_nothing_in_what_is_reported(book, tmp_path):
+    losses = []
+    for parts in (1, 2):
+        options = {**SMALL, "train.accumulate": parts, "train.precision": "float32"}
+        cloche.train(book, out=tmp_path / str(parts), options=options)
+        rows = read_metrics(tmp_path / str(parts))
+        losses.append([row["eval/loss"] for row in rows if "eval/loss" in row])
+    assert losses[0] == pytest.approx(losses[1], rel=2e-3)
+
+
+def test_resuming_keeps_the_tokens_as_they_are(book, tmp_path):
+    run = tmp_path / "run"
+    cloche.train(book, out=run, options=SMALL)
+    made = (run / "tokens" / "recipe.json").stat().st_mtime_ns
+    cloche.train(out=run, resume=True)
+    assert (run / "tokens" / "recipe.json").stat().st_mtime_ns == made
+
+
+def test_a_run_without_its_options_is_not_begun_anew(book, tmp_path):
+    run = tmp_path / "run"
+    cloche.train(book, out=run, options=SMALL)
+    (run / "config.toml").unlink()
+    with pytest.raises(RunError, match=r"no config\.toml"):
+        cloche.train(book, out=run, resume=True, options=SMALL)
+    (run / "config.toml").write_text("")
+    with pytest.raises(RunError, match="is empty"):
+        cloche.train(book, out=run, resume=True, options=SMALL)
+
+
+def test_a_row_that_a_power_cut_left_is_dropped_with_a_warning(book, tmp_path):
+    run = tmp_path / "run"
+    cloche.train(book, out=run, options=SMALL)
+    with (run / "metrics.jsonl").open("ab") as file:
+        file.write(b"\0\0\0\n")
+    events = []
+    cloche.train(out=run, resume=True, listeners=[events.append])
+    assert "cannot be read and is dropped" in notices(events)
+    assert read_metrics(run)[-1]["step"] == 8
+
+
+def test_a_mistake_leaves_no_folder_behind_and_a_file_is_no_run(book, tmp_path):
+    with pytest.raises(TextError):
+        cloche.train(tmp_path / "none.txt", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(RunError, match="cannot be a run folder"):
+        cloche.train(book, out=book, options=SMALL)
+    assert book.read_text(encoding="utf-8") == TEXT
+
+
+def test_a_bigram_is_moved_by_adamw_and_says_so(book, tmp_path):
+    options = {"model.family": "bigram", "model.context": 16, "train.steps": 1}
+    cloche.train(book, out=tmp_path / "run", options=options)
+    assert 'optimizer = "adamw"' in (tmp_path / "run" / "config.toml").read_text()
+    with pytest.raises(SettingError, match="a bigram has none"):
+        cloche.train(book, out=tmp_path / "b", options={**options, "train.optimizer": "muon"})
+
+
 def test_a_full_disk_keeps_the_last_checkpoint_and_is_told(book, tmp_path, monkeypatch):
     run = tmp_path / "run"
     real, calls = assemble.save_checkpoint, []
@@ -264,10 +340,8 @@ def test_a_run_in_minutes_ends_on_time_with_a_finished_schedule(book, tmp_path):
 def test_a_checkpoint_holds_float32_weights_only(book, tmp_path):
     cloche.train(book, out=tmp_path / "run", options={**SMALL, "train.precision": "bfloat16"})
     folder = tmp_path / "run" / "latest"
-    for name in ("model.safetensors", "trainer/optimizer.safetensors"):
-        if (folder / name).exists():
-            assert {value.dtype for value in load_file(folder / name).values()} == {torch.float32}
-    assert (folder / "model.safetensors").exists()
+    for name in ("model.safetensors", "trainer/state.safetensors"):
+        assert {value.dtype for value in load_file(folder / name).values()} == {torch.float32}
 
 
 def test_a_text_too_short_for_the_context_says_the_minimum(tmp_path):
@@ -316,7 +390,7 @@ def test_default_folders_are_named_after_the_text():
     assert default_folder(["红楼梦.txt"]).as_posix() == "runs/红楼梦"
     assert default_folder(["rows.jsonl.gz"]).as_posix() == "runs/rows"
     assert default_folder(["-"]).as_posix() == "runs/standard-input"
-    with pytest.raises(RunError, match="no text was named"):
+    with pytest.raises(RunError, match="name a text to train on"):
         default_folder([])
 
 

@@ -79,8 +79,8 @@ def _next_steps(folder: Path, prompt: str) -> str:
     program = ".venv/bin/cloche" if Path(".venv/bin/cloche").exists() else "cloche"
     return (
         "\nThat was written by a model that did not exist a minute ago. Next:\n"
-        f'  {program} generate {folder} "{prompt}"     let it write on\n'
-        f"  {program} chat {folder}     write with it, turn by turn\n"
-        f"  {program} train book.txt --minutes 5     grow one from a text of yours\n"
-        f"  open {folder}/loss.png     see how it learned"
+        f'  {program} generate {folder} "{prompt}"\n      let it write on\n'
+        f"  {program} chat {folder}\n      write with it, turn by turn\n"
+        f"  {program} train book.txt --minutes 5\n      grow one from a text of yours\n"
+        f"The picture {folder}/loss.png shows how it learned."
     )

@@ -9,6 +9,7 @@ import tyro
 
 from cloche.cli.environment import cache_folder, data_folder
 from cloche.cli.parse import parse
+from cloche.cli.sampling import tell
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ def main(arguments: list[str]) -> int:
     from cloche.run import load
     from cloche.text.sources import find_sources
 
-    lm = load(command.run, precision=command.precision, checkpoint=command.checkpoint)
-    stride = command.stride or default_stride(lm.config.context)
+    lm = load(command.run, precision=command.precision, checkpoint=command.checkpoint, warn=tell)
+    stride = default_stride(lm.config.context) if command.stride is None else command.stride
     if not 1 <= stride <= lm.config.context:
         raise SettingError(
             f"--stride must be from 1 to the model's context {lm.config.context}, got {stride}"

@@ -4,11 +4,8 @@ import importlib
 import os
 import signal
 import sys
-import time
 
 from cloche.errors import ClocheError
-
-BEGAN = time.monotonic()  # --minutes counts from here
 
 VERBS = {
     "train": "grow a model from text",

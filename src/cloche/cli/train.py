@@ -6,13 +6,13 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import tyro
 
-from cloche.cli import main as program
 from cloche.cli.environment import cache_folder, data_folder
 from cloche.cli.parse import parse
 from cloche.config import read_toml, with_values
@@ -40,6 +40,7 @@ class Train(RunOptions):
 
 def main(arguments: list[str]) -> int:
     """Train; 0 when finished, 130 or 143 when a signal ended it after saving."""
+    began = time.monotonic()  # --minutes covers the loading of torch, too
     command = _with_defaults(parse(Train, arguments, prog="cloche train"), arguments)
     from rich.console import Console
 
@@ -54,7 +55,7 @@ def main(arguments: list[str]) -> int:
             options=_run_options(command),
             listeners=[terminal],
             places=Places(data_folder(), cache_folder(), spooled),
-            began=program.BEGAN,
+            began=began,
         )
     if command.json:
         values = {
@@ -93,6 +94,10 @@ def _with_defaults(command: Train, arguments: list[str]) -> Train:
     if command.recipe is not None:
         values = read_toml(recipe_file(command.recipe))
         default = with_values(Train(), values, source=f"recipe {command.recipe}")
+        if command.minutes is not None and command.train.steps is None:
+            default = replace(default, train=replace(default.train, steps=None))
+        if command.train.steps is not None and command.minutes is None:
+            default = replace(default, minutes=None)
         return parse(Train, arguments, prog="cloche train", default=default)
     if command.resume:
         run = Path(command.out) if command.out else default_folder(command.sources)

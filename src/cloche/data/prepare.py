@@ -99,17 +99,21 @@ def prepare_text(
         validation=read_statistics(reader.pieces(validation)),
     )
     recipe = _recipe(reports, cut=cut, choice=choice)
-    if _stored_recipe(folder) == recipe:
+    stored = _stored_recipe(folder)
+    if stored is not None and stored["recipe"] == recipe:
         tell(f"Tokens: those made earlier in {folder}, as text and tokenizer are unchanged.")
         return open_prepared(folder)
     tell(f"Tokenizer: {choice.reason}.")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
     tokenizer = make_tokenizer(choice, reader.pieces(train))
-    tokenizer.save(folder / TOKENIZER)
+    tokenizer.save(unfinished / TOKENIZER)
     for name, part in ((TRAIN, train), (VALIDATION, validation)):
-        _write_part(folder / name, reader, part, tokenizer, reports=reports)
-    _write_recipe(folder, recipe)
+        _write_part(unfinished / name, reader, part, tokenizer, reports=reports)
+    _write_recipe(unfinished, recipe, choice)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(unfinished, folder)
     return open_prepared(folder)
 
 
@@ -127,7 +131,7 @@ def open_prepared(folder: Path) -> PreparedText:
                 f"{folder / TOKENIZER} is {tokenizer.fingerprint[:12]}: delete {folder} to have "
                 "the tokens made anew"
             )
-    return PreparedText(tokenizer, train, validation, TokenizerChoice(**recipe["tokenizer"]))
+    return PreparedText(tokenizer, train, validation, TokenizerChoice(**recipe["choice"]))
 
 
 def fingerprints(reports: Sequence[SourceReport]) -> list[dict[str, Any]]:
@@ -235,7 +239,8 @@ def _recipe(
     reports: Sequence[SourceReport], *, cut: int, choice: TokenizerChoice
 ) -> dict[str, Any]:
     """All that the prepared tokens depend on."""
-    return {"sources": fingerprints(reports), "cut": cut, "tokenizer": choice.to_values()}
+    tokenizer = {key: value for key, value in choice.to_values().items() if key != "reason"}
+    return {"sources": fingerprints(reports), "cut": cut, "tokenizer": tokenizer}
 
 
 def _stored_recipe(folder: Path) -> dict[str, Any] | None:
@@ -249,11 +254,11 @@ def _stored_recipe(folder: Path) -> dict[str, Any] | None:
         raise DataError(f"{path} is damaged ({exc}); delete {folder} to have it made anew") from exc
 
 
-def _write_recipe(folder: Path, recipe: dict[str, Any]) -> None:
+def _write_recipe(folder: Path, recipe: dict[str, Any], choice: TokenizerChoice) -> None:
     """Written last: its presence says that all else is whole."""
     temporary = folder / f".{RECIPE}.tmp"
     with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(recipe, file, indent=2)
+        json.dump({"recipe": recipe, "choice": choice.to_values()}, file, indent=2)
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, folder / RECIPE)

@@ -16,11 +16,12 @@ from cloche.generation.engine import Engine
 from cloche.generation.request import GenerationRequest
 from cloche.model.build import build_model
 from cloche.model.initialise import initialise
+from cloche.planning.flops import flops_per_token
 from cloche.text.tokenizer import SpecialIds
 from cloche.training.card import model_card
 from cloche.training.choices import Choice
 from cloche.training.events import Sampled
-from cloche.training.loop import SaveCheckpoint, Training
+from cloche.training.job import SaveCheckpoint, Training
 from cloche.training.machine import dtype_of, require_compiler
 from cloche.training.objectives import NextToken
 from cloche.training.optim import Optimizers, build_optimizers
@@ -30,10 +31,12 @@ from cloche.weights.checkpoint import (
     TrainerState,
     load_model,
     load_trainer,
+    newer_checkpoints,
     newest_whole,
     point,
     prune,
     save_checkpoint,
+    set_aside,
 )
 
 
@@ -70,15 +73,26 @@ def restore(run: Path, parts: Parts, *, warn: Callable[[str], None]) -> LoopStat
     folder = newest_whole(run, warn=warn)
     if folder is None:
         return None
+    for damaged in newer_checkpoints(run, folder):
+        warn(f"{set_aside(damaged)} holds what was damaged; it is no longer counted.")
     model, _ = load_model(folder)
     parts.compute.masters.load_state_dict(model.state_dict())
     parts.compute.refresh()
     trainer = load_trainer(folder)
     try:
         parts.optimizers.load_state_tensors(trainer.tensors)
-        return LoopState.from_values(trainer.values)
+        state = LoopState.from_values(trainer.values)
+        link(run, folder, state)  # a kill may have come between the checkpoint and its links
+        return state
     except (ValueError, KeyError, TypeError) as exc:
         raise CheckpointError(f"{folder}/trainer does not fit this run: {exc}") from exc
+
+
+def link(run: Path, folder: Path, state: LoopState) -> None:
+    """Lead `latest` to this checkpoint, and `best` too where the state says it is the best."""
+    if state.best_step == state.step:
+        point(run, "best", folder)
+    point(run, "latest", folder)
 
 
 def make_training(
@@ -114,6 +128,8 @@ def make_training(
         write_sample=_sampling(parts, prepared, choice) if options.sample_tokens else None,
         save=_saving(run, parts, choice, prepared, before_save=before_save),
         device=parts.device,
+        flops_per_token=flops_per_token(config),
+        peak_flops=choice.peak_flops,
     )
 
 
@@ -125,7 +141,9 @@ def _evaluation(
     batches = choice.options.train.eval_batches
     assert batches is not None, "choices completes the options"
     validation, train = prepared.validation, prepared.train
-    starts = fixed_starts(validation, context=context, count=batches * rows)
+    # counted in whole batches, whatever parts they are computed in
+    count = batches * (choice.options.train.batch or rows)
+    starts = fixed_starts(validation, context=context, count=count)
     train_starts = fixed_starts(train, context=context, count=len(starts))
     tokens_per_byte = len(validation) / validation.metadata.utf8_bytes
 
@@ -142,25 +160,35 @@ def _evaluation(
 
 
 def _sampling(parts: Parts, prepared: PreparedText, choice: Choice) -> Callable[[int], Sampled]:
-    """Writes from the beginning of a document, or from the text's first words."""
+    """Writes from the beginning of a document, or on from a line of the validation part."""
     masters, tokenizer = parts.compute.masters, prepared.tokenizer
     bos = tokenizer.special_ids.bos
     prompt = (
         (bos,)
         if prepared.validation.separated and bos is not None
-        else tuple(int(token) for token in prepared.validation.tokens[:8])
+        else first_line(prepared, tokens=min(8, choice.config.context))
     )
-    prompt = prompt[: choice.config.context]
     tokens = choice.options.train.sample_tokens
+    seed = choice.options.train.seed
 
     def write_sample(step: int) -> Sampled:
-        request = GenerationRequest(prompt=prompt, max_tokens=tokens, temperature=0.8, seed=step)
+        request = GenerationRequest(
+            prompt=prompt, max_tokens=tokens, temperature=0.8, seed=seed + step
+        )
         with evaluation_mode(masters):
             engine = Engine(masters, tokenizer, context=choice.config.context, rows=1)
             answer = engine.generate([request])[0][0]
         return Sampled(step, tokenizer.decode(prompt), answer.text)
 
     return write_sample
+
+
+def first_line(prepared: PreparedText, *, tokens: int) -> tuple[int, ...]:
+    """The first tokens of the validation part's first whole line, or of the part itself."""
+    found = [int(token) for token in prepared.validation.tokens[:500]]
+    newline = prepared.tokenizer.encode_training("\n")
+    after = found.index(newline[0]) + 1 if newline[0] in found else 0
+    return tuple(found[after : after + tokens] or found[:tokens])
 
 
 def _saving(
@@ -176,7 +204,7 @@ def _saving(
     # in a single text no token ever begins or ends one: nothing is learned of them
     learned = prepared.tokenizer.special_ids if prepared.train.separated else SpecialIds()
 
-    def save(state: LoopState, *, best: bool) -> Path:
+    def save(state: LoopState) -> Path:
         before_save()
         folder = run / "checkpoints" / f"step-{state.step:06}"
         save_checkpoint(
@@ -188,9 +216,7 @@ def _saving(
             card=model_card(choice, prepared, state),
             special_ids=learned,
         )
-        if best:
-            point(run, "best", folder)
-        point(run, "latest", folder)
+        link(run, folder, state)
         prune(run, keep=2)
         return folder
 

@@ -25,6 +25,7 @@ from cloche.planning.flops import parameter_count
 from cloche.training.machine import Machine, measure_step_seconds
 from cloche.training.objectives import NextToken
 from cloche.training.options import RunOptions
+from cloche.training.schedule import DECAY
 
 DEFAULT_MINUTES = 5.0
 NOMINAL_FLOPS = 3e11
@@ -32,8 +33,8 @@ NOMINAL_FLOPS = 3e11
 the same command chooses the same model everywhere."""
 LEARNING_RATES = {"muon": 0.02, "adamw": 0.001}
 BIGRAM_LEARNING_RATE = 0.02
-ENDING_SECONDS = 2.5
-"""The last sample, checkpoint and curve of a small model."""
+SAVING_SECONDS = 1.0
+"""A sample and a checkpoint of a small model, before they have been measured."""
 OVERHEAD = 1.25
 """A whole step against its forward and backward pass: optimizer, evaluations, checkpoints."""
 
@@ -49,11 +50,14 @@ class Choice:
     step_seconds: float | None
     """Forward and backward pass, measured; None for a run given in steps."""
 
+    peak_flops: float
+    """Matrix-multiply peak of the machine, measured."""
+
     @property
-    def ending_seconds(self) -> float:
-        """What the last evaluation, sample, checkpoint and curve will take, about."""
+    def pause_seconds(self) -> float:
+        """What an evaluation with its sample and checkpoint will take, about."""
         batches = self.options.train.eval_batches or 0
-        return ENDING_SECONDS + 2 * batches * (self.step_seconds or 0.0) / 3
+        return SAVING_SECONDS + 2 * batches * (self.step_seconds or 0.0) / 3
 
 
 def complete_options(
@@ -95,7 +99,7 @@ def complete_options(
         model=options_of(config),
         train=_complete_train(options, config, machine=machine, batch=batch, steps=steps),
     )
-    return Choice(chosen, config, steps, step_seconds)
+    return Choice(chosen, config, steps, step_seconds, machine.flops_per_second)
 
 
 def describe(choice: Choice, train: Shard) -> list[str]:
@@ -121,9 +125,12 @@ def describe(choice: Choice, train: Shard) -> list[str]:
 def choose_model(options: ModelOptions, budget: Budget, *, vocab_size: int) -> ModelConfig:
     """The model for the budget: what the user set stays, the dial sets the rest."""
     context = options.context or choose_context(budget)
+    rungs = list(LADDER)
+    if options.width is not None:  # then the layers are those that go with it
+        rungs = [min(LADDER, key=lambda rung: abs(rung[1] - (options.width or 0)))]
     candidates = [
         complete(options, vocab_size=vocab_size, layers=layers, width=width, context=context)
-        for layers, width in LADDER
+        for layers, width in rungs
     ]
     return choose_size(budget, candidates)
 
@@ -156,11 +163,16 @@ def _complete_train(
     options: RunOptions, config: ModelConfig, *, machine: Machine, batch: int, steps: int
 ):
     given = options.train
-    rate = BIGRAM_LEARNING_RATE if config.family == "bigram" else LEARNING_RATES[given.optimizer]
+    optimizer = given.optimizer
+    if optimizer == "auto":
+        optimizer = "adamw" if config.family == "bigram" else "muon"
+    rate = BIGRAM_LEARNING_RATE if config.family == "bigram" else LEARNING_RATES[optimizer]
     interval = given.eval_every or choose_interval(steps)
     return replace(
         given,
         batch=batch,
+        optimizer=optimizer,
+        decay=DECAY if given.decay is None and given.schedule == "linear" else given.decay,
         learning_rate=given.learning_rate or rate,
         precision=machine.precision,
         device=machine.device,

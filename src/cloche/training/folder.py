@@ -1,5 +1,7 @@
 """A run's folder: claimed by one process at a time, refused where it holds another run."""
 
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +15,9 @@ from cloche.weights.checkpoint import list_checkpoints
 
 CONFIG = "config.toml"
 LOCK = ".lock"
-CHANGEABLE = frozenset({"train.device", "train.compile"})
-"""What may differ when a run goes on: where it is computed, not what is computed."""
+CHANGEABLE = frozenset({"sources", "train.device", "train.compile"})
+"""What may differ when a run goes on: where it is computed, not what is computed. Of the sources,
+the text is compared, not the names."""
 
 
 @contextmanager
@@ -23,7 +26,11 @@ def claimed(run: Path) -> Iterator[None]:
 
     The operating system frees the lock of a process that died, so a stale one never blocks.
     """
-    run.mkdir(parents=True, exist_ok=True)
+    new = not run.exists()
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise RunError(f"{run} cannot be a run folder: {exc.strerror}; name another") from exc
     lock = FileLock(run / LOCK)
     try:
         lock.acquire(timeout=0)
@@ -33,6 +40,10 @@ def claimed(run: Path) -> Iterator[None]:
         ) from exc
     try:
         yield
+    except BaseException:
+        if new and not (run / CONFIG).exists():  # nothing had begun: leave nothing behind
+            shutil.rmtree(run, ignore_errors=True)
+        raise
     finally:
         lock.release()
 
@@ -41,14 +52,24 @@ def read_options(run: Path) -> RunOptions | None:
     """The options the run began with, or None where it has not begun."""
     path = run / CONFIG
     if not path.exists():
+        if list_checkpoints(run):
+            raise RunError(
+                f"{run} holds checkpoints but no {CONFIG}, without which a training cannot go on: "
+                "put it back, or begin another run with --out"
+            )
         return None
+    if not path.read_bytes().strip():
+        raise RunError(f"{path} is empty: put it back, or begin another run with --out")
     return with_values(RunOptions(), read_toml(path), source=str(path))
 
 
 def write_options(run: Path, options: RunOptions) -> None:
     """Store the complete options as the run's config.toml."""
     temporary = run / f".{CONFIG}.tmp"
-    temporary.write_text(to_toml(options), encoding="utf-8")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(to_toml(options))
+        file.flush()
+        os.fsync(file.fileno())
     temporary.replace(run / CONFIG)
 
 

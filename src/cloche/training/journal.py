@@ -5,12 +5,15 @@ metrics.jsonl is the source of truth: one JSON object a row with `step`, `time` 
 first cuts those that lie beyond its checkpoint.
 """
 
+import errno
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
+from cloche.errors import CheckpointError, RunError
 from cloche.plots import loss_curve
 from cloche.training.events import (
     CheckpointSaved,
@@ -30,14 +33,18 @@ DRAW_SECONDS = 20.0  # least time between two drawings during a run; each takes 
 
 
 class Journal:
-    """Writes a run's rows; use it as a context manager."""
+    """Writes a run's rows and status, and draws its curve; close it at the end.
 
-    def __init__(self, run: Path, *, from_step: int) -> None:
+    `warn` is told what could not be drawn: a curve is no reason to end a training.
+    """
+
+    def __init__(self, run: Path, *, from_step: int, warn: Callable[[str], None]) -> None:
         self.run = run
         for name in (METRICS, SAMPLES):
-            cut_rows(run / name, beyond=from_step)
-        self._metrics: TextIO = open(run / METRICS, "a", encoding="utf-8")  # noqa: SIM115  until close
-        self._samples: TextIO = open(run / SAMPLES, "a", encoding="utf-8")  # noqa: SIM115
+            cut_rows(run / name, beyond=from_step, warn=warn)
+        self._metrics = _Rows(run / METRICS)
+        self._samples = _Rows(run / SAMPLES)
+        self._warn = warn
         self._steps = 0
         self._step = from_step
         self._drawn = time.monotonic()
@@ -50,13 +57,13 @@ class Journal:
                 self.write_status("running")
             case StepDone():
                 self._steps, self._step = event.steps, event.step
-                self._row(self._metrics, event.step, step_metrics(event))
+                self._metrics.add(event.step, step_metrics(event))
             case Evaluated():
-                self._row(self._metrics, event.step, event.metrics)
+                self._metrics.add(event.step, event.metrics)
                 if time.monotonic() - self._drawn > DRAW_SECONDS:
                     self.draw()
             case Sampled():
-                self._row(self._samples, event.step, {"prompt": event.prompt, "text": event.text})
+                self._samples.add(event.step, {"prompt": event.prompt, "text": event.text})
             case CheckpointSaved():
                 self.write_status("running")
             case RunEnded():
@@ -66,10 +73,12 @@ class Journal:
                 pass
 
     def flush(self) -> None:
-        """Put every row on disk; called before a checkpoint is renamed into place."""
-        for file in (self._metrics, self._samples):
-            file.flush()
-            os.fsync(file.fileno())
+        """Put every row on disk before a checkpoint is named. CheckpointError if it fails."""
+        try:
+            for rows in (self._metrics, self._samples):
+                rows.sync()
+        except OSError as exc:
+            raise CheckpointError(f"{self.run / METRICS} cannot be written: {exc}") from exc
 
     def write_status(self, state: str) -> None:
         """Replace status.json in one step."""
@@ -86,21 +95,42 @@ class Journal:
 
     def draw(self) -> None:
         """Draw loss.png from all rows so far."""
-        self.flush()
-        rows = [json.loads(line) for line in _lines(self.run / METRICS)]
-        loss_curve(rows, self.run / CURVE, title=self.run.name)
         self._drawn = time.monotonic()
+        try:
+            rows = [json.loads(line) for line in _lines(self.run / METRICS)]
+            loss_curve(rows, self.run / CURVE, title=self.run.name)
+        except Exception as exc:
+            self._warn(f"{self.run / CURVE} could not be drawn: {exc!r}")
 
     def close(self) -> None:
-        """Put every row on disk and close the files."""
-        self.flush()
+        """Close the files."""
         self._metrics.close()
         self._samples.close()
 
-    def _row(self, file: TextIO, step: int, values: dict[str, Any]) -> None:
+
+class _Rows:
+    """A file of JSON rows, each written whole or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "ab", buffering=0)  # noqa: SIM115  closed by close
+        self._whole = self._file.seek(0, os.SEEK_END)
+
+    def add(self, step: int, values: dict[str, Any]) -> None:
         row = {"step": step, "time": round(time.time(), 3), **values}
-        file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        file.flush()
+        data = (json.dumps(row, ensure_ascii=False) + "\n").encode()
+        try:
+            if self._file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._file.name)
+        except OSError:
+            self._file.truncate(self._whole)  # half a row would spoil the next one
+            raise
+        self._whole += len(data)
+
+    def sync(self) -> None:
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def step_metrics(event: StepDone) -> dict[str, float]:
@@ -114,17 +144,38 @@ def step_metrics(event: StepDone) -> dict[str, float]:
     }
 
 
-def cut_rows(path: Path, *, beyond: int) -> None:
-    """Drop the rows of steps after `beyond`, and a last row left unfinished by a killed writer."""
+def cut_rows(path: Path, *, beyond: int, warn: Callable[[str], None]) -> None:
+    """Drop the rows of steps after `beyond`, and whatever a killed writer left at the end.
+
+    Raises RunError where a row before the end cannot be read.
+    """
     if not path.exists():
         return
-    kept = [line for line in _lines(path) if json.loads(line)["step"] <= beyond]
+    lines, kept = _lines(path), []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+        except ValueError as exc:
+            if any(_is_row(later) for later in lines[number:]):
+                raise RunError(f"{path}, line {number}: not a row of JSON: {exc}") from exc
+            warn(f"{path}: what follows line {number - 1} cannot be read and is dropped.")
+            break
+        if row["step"] <= beyond:
+            kept.append(line)
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
     os.replace(temporary, path)
 
 
+def _is_row(line: str) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
 def _lines(path: Path) -> list[str]:
     """The whole lines of a file; one without its newline was not finished."""
-    *whole, _unfinished = path.read_text(encoding="utf-8").split("\n")
+    *whole, _unfinished = path.read_text(encoding="utf-8", errors="replace").split("\n")
     return whole

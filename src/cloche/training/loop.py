@@ -7,16 +7,8 @@ to it, and who wants to watch listens to its events.
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol, runtime_checkable
 
-import torch
-from torch import nn
-
-from cloche.data.batches import Batch, on_device
-from cloche.data.order import mix
-from cloche.errors import CheckpointError, ClocheError
+from cloche.errors import CheckpointError
 from cloche.training.events import (
     CheckpointSaved,
     Evaluated,
@@ -26,42 +18,11 @@ from cloche.training.events import (
     Replanned,
     RunEnded,
     RunStarted,
-    Sampled,
-    StepDone,
 )
-from cloche.training.objectives import Objective
-from cloche.training.optim import Optimizers
-from cloche.training.options import TrainOptions
-from cloche.training.precision import ComputeModel
-from cloche.training.schedule import Clock, learning_rate_share
+from cloche.training.job import Training
+from cloche.training.schedule import Clock
 from cloche.training.state import LoopState
-
-
-@runtime_checkable
-class SaveCheckpoint(Protocol):
-    """Writes a checkpoint of the state and returns its folder."""
-
-    def __call__(self, state: LoopState, *, best: bool) -> Path:
-        """CheckpointError where it cannot be written; the earlier ones are then untouched."""
-        ...
-
-
-@dataclass(frozen=True)
-class Training:
-    """What the loop runs. `options` is complete: nothing is left to choose."""
-
-    compute: ComputeModel
-    objective: Objective
-    batches: Callable[[int, int], Batch]
-    """(step, part) -> the batch of that part of the step, one of `options.accumulate`."""
-    optimizers: Optimizers
-    options: TrainOptions
-    evaluate: Callable[[nn.Module], dict[str, float]]
-    """Metrics by the names of metrics.jsonl; `eval/loss` decides which checkpoint is best."""
-    write_sample: Callable[[int], Sampled] | None
-    save: SaveCheckpoint
-    device: torch.device
-    rank: int = 0
+from cloche.training.step import diverged, take_step
 
 
 def run_loop(
@@ -77,134 +38,128 @@ def run_loop(
     Raises ClocheError where the loss is no longer a number, or the last checkpoint cannot be
     written.
     """
-
-    def tell(event: Event) -> None:
-        for listener in listeners:
-            listener(event)
-
-    began = time.monotonic()
-    earlier_seconds = state.seconds
-    saved_step = state.step
-    parameters = sum(p.numel() for p in training.compute.masters.parameters())
-    precision = "bfloat16" if training.compute.separate else "float32"
-    tell(RunStarted(state.step, state.plan.steps, parameters, training.device.type, precision))
-    training.compute.model.train()
-    while state.step < state.plan.steps:
-        step_began = time.monotonic()
-        done = _take_step(training, state, step_began)
-        state.seconds = earlier_seconds + time.monotonic() - began
-        tell(done)
-        better = False
-        if state.step % _every(training.options.eval_every) == 0:
-            better = _evaluate(training, state, tell)
-        if better or state.step % _every(training.options.save_every) == 0:
-            state.seconds = earlier_seconds + time.monotonic() - began
-            saved_step = _save_or_warn(training, state, tell, saved_step=saved_step, best=better)
-        if clock is not None:
-            _keep_time(state, clock, tell, step_began=step_began)
-        if stop_requested():
-            break
-    finished = state.step >= state.plan.steps
-    better = False
-    if finished and state.evaluated_step != state.step:
-        better = _evaluate(training, state, tell)
-    if saved_step != state.step or better:
-        state.seconds = earlier_seconds + time.monotonic() - began
-        folder = training.save(state, best=better)
-        tell(CheckpointSaved(state.step, folder, better))
-    ended = RunEnded(state.step, finished, earlier_seconds + time.monotonic() - began)
-    tell(ended)
-    return ended
+    return _Sitting(training, state, listeners, clock).run(stop_requested)
 
 
-def _take_step(training: Training, state: LoopState, began: float) -> StepDone:
-    """One optimizer step: every part's gradient divided once, by the whole step's counts."""
-    options, compute = training.options, training.compute
-    parts = [training.batches(state.step, part) for part in range(options.accumulate)]
-    totals: dict[str, int] = {}
-    for part in parts:
-        for term, count in training.objective.counts(part).items():
-            totals[term] = totals.get(term, 0) + count
-    compute.clear_gradients()
-    step_loss = 0.0
-    metrics: dict[str, float] = {}
-    for number, part in enumerate(parts):
-        # dropout is a function of (seed, step, part, rank): nothing to restore on resume
-        torch.manual_seed(mix(options.seed, state.step, number, training.rank))
-        losses = training.objective(compute.model, on_device(part, training.device))
-        loss = torch.stack(
-            [term.weight * term.sum / max(totals[name], 1) for name, term in losses.terms.items()]
-        ).sum()
-        loss.backward()
-        compute.collect_gradients()
-        step_loss += float(loss.detach())
-        metrics.update(losses.metrics)
-    if not math.isfinite(step_loss):
-        raise ClocheError(
-            f"the loss became {step_loss} at step {state.step + 1}: a smaller "
-            "--train.learning-rate usually helps; the last checkpoint is untouched"
+class _Sitting:
+    """One run of the loop, from where the state stands."""
+
+    def __init__(
+        self,
+        training: Training,
+        state: LoopState,
+        listeners: Sequence[Listener],
+        clock: Clock | None,
+    ) -> None:
+        self.training = training
+        self.state = state
+        self.listeners = list(listeners)
+        self.clock = clock
+        self.began = time.monotonic()
+        self.earlier_seconds = state.seconds
+        self.saved_step = state.step
+        self.saved_evaluation = state.evaluated_step
+        self.saved_best = (state.best_loss, state.best_step)
+
+    def run(self, stop_requested: Callable[[], bool]) -> RunEnded:
+        training, state, options = self.training, self.state, self.training.options
+        self.tell(self._started())
+        self.keep_time()  # a resumed run may have no time left
+        training.compute.model.train()
+        while state.step < state.plan.steps:
+            step_began = time.monotonic()
+            self.tell(take_step(training, state))
+            if self.clock is not None:
+                self.clock.observe_step(time.monotonic() - step_began)
+            self.keep_time()
+            if state.step >= state.plan.steps:
+                break
+            stopping = stop_requested()
+            pause_began = time.monotonic()
+            better = state.step % _every(options.eval_every) == 0 and self.evaluate()
+            if stopping:
+                break
+            if better or state.step % _every(options.save_every) == 0:
+                self.save_or_warn()
+                if self.clock is not None:
+                    self.clock.observe_pause(time.monotonic() - pause_began)
+        finished = state.step >= state.plan.steps
+        if finished and state.evaluated_step != state.step:
+            self.evaluate()
+        if self.saved_step != state.step or self.saved_evaluation != state.evaluated_step:
+            self.save()
+        ended = RunEnded(state.step, finished, self.seconds())
+        self.tell(ended)
+        return ended
+
+    def tell(self, event: Event) -> None:
+        """Pass the event on. A listener whose disk is full is told of once; the run goes on."""
+        for listener in list(self.listeners):
+            try:
+                listener(event)
+            except OSError as exc:
+                self.listeners.remove(listener)
+                self.tell(Notice(f"{type(listener).__name__} stops: {exc}", warning=True))
+
+    def seconds(self) -> float:
+        """Time used, all sittings together."""
+        return self.earlier_seconds + time.monotonic() - self.began
+
+    def keep_time(self) -> None:
+        """Plan the run's end anew where it has moved by over 2% of what is left."""
+        if self.clock is None:
+            return
+        state, left = self.state, self.state.plan.steps - self.state.step
+        fitting = self.clock.steps_left(time.monotonic())
+        if left > 0 and (fitting == 0 or abs(fitting - left) > max(1, 0.02 * left)):
+            state.plan = state.plan.replanned(step=state.step, steps=state.step + fitting)
+            self.tell(Replanned(state.step, state.plan.steps))
+
+    def evaluate(self) -> bool:
+        """Evaluate and write a sample; whether the validation loss is the lowest so far."""
+        training, state = self.training, self.state
+        metrics = training.evaluate(training.compute.model)
+        loss = metrics["eval/loss"]
+        if not math.isfinite(loss):
+            raise diverged("validation loss", loss, state.step)
+        better = state.best_loss is None or loss < state.best_loss
+        if better:
+            state.best_loss, state.best_step = loss, state.step
+        state.evaluated_step = state.step
+        self.tell(Evaluated(state.step, metrics, better))
+        if training.write_sample is not None:
+            self.tell(training.write_sample(state.step))
+        return better
+
+    def save(self) -> None:
+        """Write a checkpoint; CheckpointError where that fails."""
+        self.state.seconds = self.seconds()
+        folder = self.training.save(self.state)
+        self.saved_step = self.state.step
+        self.saved_evaluation = self.state.evaluated_step
+        self.saved_best = (self.state.best_loss, self.state.best_step)
+        best = self.state.best_step == self.state.step
+        self.tell(CheckpointSaved(self.state.step, folder, best))
+
+    def save_or_warn(self) -> None:
+        """Save in the middle of a run: a full disk is told, and the training goes on."""
+        try:
+            self.save()
+        except CheckpointError as exc:
+            # what is not on disk cannot be the best: a later one may take its place
+            self.state.best_loss, self.state.best_step = self.saved_best
+            text = f"{exc}. Training goes on; the next save is tried as planned."
+            self.tell(Notice(text, warning=True))
+
+    def _started(self) -> RunStarted:
+        compute = self.training.compute
+        return RunStarted(
+            step=self.state.step,
+            steps=self.state.plan.steps,
+            parameters=sum(p.numel() for p in compute.masters.parameters()),
+            device=self.training.device.type,
+            precision="bfloat16" if compute.separate else "float32",
         )
-    masters = list(compute.masters.parameters())
-    largest = options.clip or math.inf
-    norm = float(torch.nn.utils.clip_grad_norm_(masters, largest, foreach=True))
-    share = learning_rate_share(state.plan.progress(state.step), options)
-    training.optimizers.set_learning_rate(share)
-    training.optimizers.step()
-    compute.refresh()
-    state.step += 1
-    tokens = sum(totals.values())
-    state.tokens += tokens
-    seconds = time.monotonic() - began
-    return StepDone(
-        step=state.step,
-        steps=state.plan.steps,
-        progress=state.plan.progress(state.step),
-        loss=step_loss,
-        learning_rate=share * (options.learning_rate or 0.0),
-        gradient_norm=norm,
-        tokens_per_second=tokens / seconds,
-        seconds_left=(state.plan.steps - state.step) * seconds,
-        metrics=metrics,
-    )
-
-
-def _evaluate(training: Training, state: LoopState, tell: Listener) -> bool:
-    """Evaluate and write a sample; whether the validation loss is the lowest so far."""
-    metrics = training.evaluate(training.compute.model)
-    loss = metrics["eval/loss"]
-    better = state.best_loss is None or loss < state.best_loss
-    if better:
-        state.best_loss, state.best_step = loss, state.step
-    state.evaluated_step = state.step
-    tell(Evaluated(state.step, metrics, better))
-    if training.write_sample is not None:
-        tell(training.write_sample(state.step))
-    return better
-
-
-def _save_or_warn(
-    training: Training, state: LoopState, tell: Listener, *, saved_step: int, best: bool
-) -> int:
-    """Save in the middle of a run: a full disk is told and the training goes on."""
-    try:
-        folder = training.save(state, best=best)
-    except CheckpointError as exc:
-        tell(Notice(f"{exc}. Training goes on; the next save is tried as planned.", warning=True))
-        return saved_step
-    tell(CheckpointSaved(state.step, folder, best))
-    return state.step
-
-
-def _keep_time(state: LoopState, clock: Clock, tell: Listener, *, step_began: float) -> None:
-    """Note the time of this step, and plan the run's end anew where it has moved by over 2%."""
-    now = time.monotonic()
-    clock.observe(now - step_began)
-    steps = state.step + clock.steps_left(now)
-    left = state.plan.steps - state.step
-    moved = abs(steps - state.plan.steps) > max(1, 0.02 * left)
-    if moved and left > 0:
-        state.plan = state.plan.replanned(step=state.step, steps=steps)
-        tell(Replanned(state.step, state.plan.steps))
 
 
 def _every(steps: int | None) -> int:

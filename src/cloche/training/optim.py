@@ -126,8 +126,7 @@ class Optimizers:
             if part not in self.parts or name not in parameters:
                 raise ValueError(f"optimizer state {flat} has no place in this model")
             parameter = parameters[name]
-            place = value if key == "step" else value.to(parameter.device)
-            self.parts[part].state[parameter][key] = place.clone()
+            self.parts[part].state[parameter][key] = value.to(parameter.device, copy=True)
 
 
 def build_optimizers(
@@ -141,7 +140,7 @@ def build_optimizers(
     named = dict(model.named_parameters())
     blocks = [p for name, p in named.items() if name.startswith("layers.") and p.ndim == 2]
     parts: dict[str, torch.optim.Optimizer]
-    if options.optimizer == "muon" and blocks:
+    if options.optimizer != "adamw" and blocks:
         inside = set(blocks)
         rest = [p for p in named.values() if p not in inside]
         muon = Muon(blocks, lr=learning_rate, weight_decay=options.weight_decay)

@@ -25,15 +25,16 @@ class TrainOptions:
     smaller."""
     learning_rate: float | None = None
     """Peak learning rate: of the matrices with muon, of all weights with adamw."""
-    optimizer: Literal["muon", "adamw"] = "muon"
-    """muon: Muon for the matrices of the blocks, AdamW for the rest. adamw: AdamW for all."""
+    optimizer: Literal["auto", "muon", "adamw"] = "auto"
+    """muon: Muon for the matrices of the blocks, AdamW for the rest. adamw: AdamW for all. auto:
+    muon where there are blocks."""
     schedule: Schedule = "linear"
     """After the warm-up. cosine: falls all the way. linear: constant, then falls in a straight
     line. constant: stays."""
     warmup: float = 0.02
     """Share of the run in which the learning rate rises from zero."""
-    decay: float = 0.7
-    """Share of the run in which it falls, with the linear schedule."""
+    decay: float | None = None
+    """Share of the run in which it falls, with the linear schedule; 0.7 when not given."""
     weight_decay: float = 0.1
     """Share of a matrix that each step shrinks, times the learning rate."""
     clip: float = 1.0
@@ -71,20 +72,29 @@ class TrainOptions:
         for name in ("weight_decay", "clip", "sample_tokens"):
             if not (value := getattr(self, name)) >= 0:
                 found.append(f"train.{name.replace('_', '-')} must not be negative, got {value}")
-        for name in ("warmup", "decay"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                found.append(f"train.{name} is a share from 0 to 1, got {getattr(self, name)}")
-        if self.warmup + self.decay > 1.0 and self.schedule == "linear":
-            found.append(
-                f"train.warmup {self.warmup} and train.decay {self.decay} are together more than "
-                "the whole run"
-            )
+        if not 0 <= self.seed < 1 << 63:
+            found.append(f"train.seed must be from 0 to 2^63 - 1, got {self.seed}")
         if not 0.0 <= self.label_smoothing < 1.0:
             found.append(f"train.label-smoothing must be in [0, 1), got {self.label_smoothing}")
         if self.batch is not None and self.accumulate >= 1 and self.batch % self.accumulate:
             found.append(
                 f"train.batch {self.batch} cannot be computed in {self.accumulate} equal parts: "
                 "train.accumulate must divide it"
+            )
+        return found + self._schedule_problems()
+
+    def _schedule_problems(self) -> list[str]:
+        found = [
+            f"train.{name} is a share from 0 to 1, got {value}"
+            for name in ("warmup", "decay")
+            if (value := getattr(self, name)) is not None and not 0.0 <= value <= 1.0
+        ]
+        if self.decay is not None and self.schedule != "linear":
+            found.append(f"train.decay has no meaning with train.schedule {self.schedule}")
+        elif self.warmup + (self.decay or 0.0) > 1.0:
+            found.append(
+                f"train.warmup {self.warmup} and train.decay {self.decay} are together more than "
+                "the whole run"
             )
         return found
 
@@ -109,6 +119,11 @@ class RunOptions:
             found.append(f"minutes must be above 0, got {self.minutes}")
         if self.minutes is not None and self.train.steps is not None:
             found.append("minutes and train.steps both say how long to train: give one of them")
+        if self.model.family == "bigram" and self.train.optimizer == "muon":
+            found.append(
+                "train.optimizer muon moves the matrices of blocks, and a bigram has none: "
+                "leave it out"
+            )
         for section in (self.text, self.data, self.model, self.train):
             found.extend(section.problems())
         return found

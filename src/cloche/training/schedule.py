@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from cloche.training.options import TrainOptions
 
+CURVE_SECONDS = 1.0  # the last drawing of the curve, and leaving
+DECAY = 0.7  # of the run, where train.decay says nothing
 FLOOR = 0.01  # share of the peak at the very end: the last steps still learn a little
 
 
@@ -23,7 +25,8 @@ def learning_rate_share(progress: float, options: TrainOptions) -> float:
         passed = (progress - options.warmup) / max(1.0 - options.warmup, 1e-9)
         return max(FLOOR, 0.5 * (1.0 + math.cos(math.pi * min(passed, 1.0))))
     # warm-up, constant, linear decay: Hu et al. 2024, https://arxiv.org/abs/2404.06395
-    left = (1.0 - progress) / options.decay if options.decay else 1.0
+    decay = DECAY if options.decay is None else options.decay
+    left = (1.0 - progress) / decay if decay else 1.0
     return max(FLOOR, min(1.0, left))
 
 
@@ -53,26 +56,32 @@ class Plan:
 
 @dataclass
 class Clock:
-    """Tells how many more steps fit before a deadline, from what the last ones took.
+    """Tells how many more steps fit before a deadline, from what steps and pauses took.
 
-    A step's time includes its share of evaluations and checkpoints: what counts is the wall.
+    A pause is what comes between steps: evaluation, sample, checkpoint. The estimates begin with
+    what was measured before the run. The first step of a sitting is not counted among them: it pays
+    for compilation and for memory touched the first time, which will not come again.
     """
 
     deadline: float
-    """Seconds on `now`'s clock at which the run must be over."""
-    ending_seconds: float
-    """What comes after the last step: evaluation, checkpoint, curve."""
-    smoothed: float | None = None
+    """Seconds on time.monotonic's clock at which the run must be over."""
+    step_seconds: float
+    pause_seconds: float
+    pause_every: int
+    """Steps from one pause to the next."""
+    warm: bool = False
 
-    def observe(self, step_seconds: float) -> None:
-        """Take note of how long the last step took, everything included."""
-        if self.smoothed is None:
-            self.smoothed = step_seconds
-        else:
-            self.smoothed += 0.05 * (step_seconds - self.smoothed)
+    def observe_step(self, seconds: float) -> None:
+        """Take note of how long a step took, without pauses."""
+        if self.warm:
+            self.step_seconds += 0.1 * (seconds - self.step_seconds)
+        self.warm = True
+
+    def observe_pause(self, seconds: float) -> None:
+        """Take note of how long a pause took."""
+        self.pause_seconds += 0.5 * (seconds - self.pause_seconds)
 
     def steps_left(self, now: float) -> int:
-        """Steps that still fit; 0 when it is time to end."""
-        if self.smoothed is None:
-            raise ValueError("no step was observed yet")
-        return max(0, int((self.deadline - self.ending_seconds - now) / self.smoothed))
+        """Steps that still fit before the last pause; 0 when it is time to end."""
+        free = self.deadline - now - self.pause_seconds - CURVE_SECONDS
+        return max(0, int(free / (self.step_seconds + self.pause_seconds / self.pause_every)))

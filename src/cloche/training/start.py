@@ -4,19 +4,22 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
 
 from cloche.config import check, nest, with_values
 from cloche.data.batches import require_length
 from cloche.data.corpora import resolve
 from cloche.data.prepare import PreparedText, inspect_all, open_prepared, prepare_text
-from cloche.errors import DataError, RunError, TextError
+from cloche.errors import RunError, TextError
+from cloche.text.ingest import SourceReport
 from cloche.text.sources import STANDARD_INPUT, find_sources
 from cloche.training.assemble import build_parts, make_training, restore
-from cloche.training.choices import DEFAULT_MINUTES, Choice, complete_options, describe
+from cloche.training.choices import DEFAULT_MINUTES, OVERHEAD, Choice, complete_options, describe
 from cloche.training.events import Event, Listener, Notice
 from cloche.training.folder import (
     claimed,
@@ -31,6 +34,7 @@ from cloche.training.machine import measure_machine
 from cloche.training.options import RunOptions
 from cloche.training.schedule import Clock, Plan
 from cloche.training.state import LoopState
+from cloche.training.terminal import Terminal
 from cloche.weights.checkpoint import sweep
 
 TOKENS = "tokens"
@@ -67,15 +71,16 @@ def train(
     out: str | Path | None = None,
     resume: bool = False,
     options: Mapping[str, Any] | RunOptions | None = None,
-    listeners: Sequence[Listener] = (),
+    listeners: Sequence[Listener] | None = None,
     places: Places | None = None,
     began: float | None = None,
 ) -> TrainedRun:
     """Train a model on texts, into a run folder that holds all of it.
 
     `sources` are files, folders, patterns or built-in texts; `options` are dotted names
-    (`{"model.layers": 4}`) or a complete tree. `minutes` is the time for everything, from `began`
-    (on time.monotonic's clock) on. With `resume`, the run in `out` goes on where it was.
+    (`{"model.layers": 4}`) or a complete tree. `listeners` are told what happens; when not given,
+    it is shown on standard error. `minutes` is the time for everything, from `began` on
+    (on time.monotonic's clock). With `resume`, the run in `out` goes on where it was.
     Raises ClocheError where something cannot be used.
     """
     began = time.monotonic() if began is None else began
@@ -83,15 +88,18 @@ def train(
     if not names and isinstance(options, RunOptions):
         names = options.sources
     run = Path(out) if out is not None else default_folder(names)
-    stored = read_options(run) if resume else None
-    given = _given_options(stored, options, sources=names, minutes=minutes)
-    check(given)
+    check(_given_options(read_options(run) if resume else None, options, names, minutes))
+    told = [Terminal(Console(stderr=True))] if listeners is None else list(listeners)
     with claimed(run):
+        stored = read_options(run) if resume else None
+        given = _given_options(stored, options, names, minutes)
+        if not given.sources:
+            raise RunError(f"there is no run in {run} to go on with, and no text was named")
         sweep(run)
         refuse_other_run(run, resume=resume)
         if stored is not None:
             refuse_other_options(run, stored=stored, given=given)
-        return _Session(run, given, listeners, places or Places(), began).run_all(
+        return _Session(run, given, told, places or Places(), began).run_all(
             begun=stored is not None
         )
 
@@ -99,7 +107,7 @@ def train(
 def default_folder(names: Sequence[str]) -> Path:
     """`runs/NAME`, NAME from the first text's name."""
     if not names:
-        raise RunError("no text was named, and no run to go on with (--out)")
+        raise RunError("name a text to train on, or with --out a run to go on with")
     name = "standard-input" if names[0] == STANDARD_INPUT else Path(names[0]).resolve().name
     while Path(name).suffix.lower() in (".txt", ".md", ".jsonl", ".gz"):
         name = Path(name).stem
@@ -117,7 +125,6 @@ def with_tokenizer(options: RunOptions, prepared: PreparedText) -> RunOptions:
 def _given_options(
     stored: RunOptions | None,
     options: Mapping[str, Any] | RunOptions | None,
-    *,
     sources: tuple[str, ...],
     minutes: float | None,
 ) -> RunOptions:
@@ -167,7 +174,9 @@ class _Session:
         restored = restore(self.run, parts, warn=self._warn) if begun else None
         state = restored or LoopState(plan=Plan(steps=choice.steps))
         clock = self._clock(choice, state)
-        journal = Journal(self.run, from_step=state.step)
+        if state.step >= state.plan.steps:
+            self.say(f"This run is already finished, at step {state.step}.")
+        journal = Journal(self.run, from_step=state.step, warn=self._warn)
         training = make_training(self.run, parts, choice, prepared, before_save=journal.flush)
         try:
             with _signals_noted() as caught:
@@ -179,7 +188,8 @@ class _Session:
                     clock=clock,
                 )
         except BaseException:
-            journal.write_status("failed")
+            with suppress(OSError):  # the disk may be full; what went wrong first is told
+                journal.write_status("failed")
             raise
         finally:
             journal.close()
@@ -198,6 +208,8 @@ class _Session:
         """The tokens of the sources; of a run that goes on, those it began with."""
         folder = self.run / TOKENS
         options = self.options
+        if begun and STANDARD_INPUT in options.sources and folder.exists():
+            return open_prepared(folder)  # what came in then does not come in again
         try:
             names = resolve(
                 options.sources, data_folder=self.places.data, cache_folder=self.places.cache
@@ -214,19 +226,17 @@ class _Session:
             self.say(f"{report.path}: {report.encoding}, {report.characters:,} characters{skipped}")
         if len(reports) > 10:
             self.say(f"... and {len(reports) - 10:,} more files")
-        if begun:
-            self._refuse_other_text(folder, reports)
+        if begun and folder.exists():
+            prepared = open_prepared(folder)
+            self._refuse_other_text(prepared, reports)
+            return prepared
         return prepare_text(
             folder, sources, reports, text=options.text, data=options.data, tell=self.say
         )
 
-    def _refuse_other_text(self, folder: Path, reports: Sequence[Any]) -> None:
-        try:
-            made_of = open_prepared(folder).train.metadata.sources
-        except DataError:
-            return  # killed before the tokens were made: they are made now
-        now = [report.utf8_sha256 for report in reports]
-        if [source["utf8_sha256"] for source in made_of] != now:
+    def _refuse_other_text(self, prepared: PreparedText, reports: Sequence[SourceReport]) -> None:
+        made_of = [source["utf8_sha256"] for source in prepared.train.metadata.sources]
+        if made_of != [report.utf8_sha256 for report in reports]:
             raise RunError(
                 f"the text is not the one {self.run} began with: put that text back, or begin "
                 "another run with --out"
@@ -255,8 +265,14 @@ class _Session:
         """For a run in minutes: when it must end. Time used in earlier sittings counts."""
         if choice.options.minutes is None:
             return None
+        assert choice.step_seconds is not None, "measured for every run in minutes"
         left = 60.0 * choice.options.minutes - state.seconds
-        return Clock(deadline=self.began + left, ending_seconds=choice.ending_seconds)
+        return Clock(
+            deadline=self.began + left,
+            step_seconds=OVERHEAD * choice.step_seconds,
+            pause_seconds=choice.pause_seconds,
+            pause_every=choice.options.train.eval_every or 1,
+        )
 
 
 @contextmanager

@@ -267,6 +267,20 @@ def newest_whole(run: Path, *, warn: Callable[[str], None]) -> Path | None:
     return None
 
 
+def newer_checkpoints(run: Path, folder: Path) -> list[Path]:
+    """The run's checkpoints of later steps than that of `folder`."""
+    existing = list_checkpoints(run)
+    return existing[existing.index(folder) + 1 :]
+
+
+def set_aside(folder: Path) -> Path:
+    """Rename a damaged checkpoint so that it no longer counts as one; where it lies now."""
+    aside = folder.with_name(f"damaged-{folder.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    folder.rename(aside)
+    return aside
+
+
 def point(run: Path, name: Literal["best", "latest"], checkpoint: Path) -> None:
     """Make the run's link `name` lead to `checkpoint`: at every moment to the old or the new."""
     temporary = run / f".{name}.{os.getpid()}.tmp"

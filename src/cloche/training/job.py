@@ -1,0 +1,42 @@
+"""What the loop runs: a model, an objective, batches, and how to evaluate, write and save."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from cloche.data.batches import Batch
+from cloche.training.events import Sampled
+from cloche.training.objectives import Objective
+from cloche.training.optim import Optimizers
+from cloche.training.options import TrainOptions
+from cloche.training.precision import ComputeModel
+from cloche.training.state import LoopState
+
+SaveCheckpoint = Callable[[LoopState], Path]
+"""Writes a checkpoint of the state, `best` where `best_step` is its step, and returns its folder;
+CheckpointError where it cannot be written: the earlier ones are then untouched."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the loop runs. `options` is complete: nothing is left to choose."""
+
+    compute: ComputeModel
+    objective: Objective
+    batches: Callable[[int, int], Batch]
+    """(step, part) -> the batch of that part of the step, one of `options.accumulate`."""
+    optimizers: Optimizers
+    options: TrainOptions
+    evaluate: Callable[[nn.Module], dict[str, float]]
+    """Metrics by the names of metrics.jsonl; `eval/loss` decides which checkpoint is best."""
+    write_sample: Callable[[int], Sampled] | None
+    save: SaveCheckpoint
+    device: torch.device
+    rank: int = 0
+    flops_per_token: int = 0
+    """Of forward and backward pass; 0 leaves perf/mfu out."""
+    peak_flops: float = 0.0
+    """The machine's matrix-multiply peak, measured."""
