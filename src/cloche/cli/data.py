@@ -3,7 +3,7 @@
 import json
 import sys
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -24,7 +24,7 @@ class List:
 class Inspect:
     """Encoding, size and fingerprint of files, as cloche would read them."""
 
-    files: tyro.conf.Positional[tuple[str, ...]]
+    files: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="FILE...")]
     """Files, folders, patterns."""
     encoding: str | None = None
     """Read them in this encoding instead of detecting it."""
@@ -38,7 +38,7 @@ class Inspect:
 class Show:
     """Print a text: the built-in stories in any size, or the beginning of a file."""
 
-    text: tyro.conf.Positional[str]
+    text: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TEXT")]
     """stories, or any source that cloche train takes."""
     lang: Literal["en", "zh"] = "en"
     """Language of the stories."""
@@ -57,7 +57,7 @@ class Show:
 class Fetch:
     """Find a built-in text, or download it once; its SHA-256 is checked. Prints where it is."""
 
-    name: tyro.conf.Positional[str]
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
     """shakespeare, verdict, python, stories, stories-zh."""
 
 

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -17,9 +17,9 @@ class Eval:
     """Measure how well a model predicts a text: the run's own validation part, all of it, or the
     texts given."""
 
-    run: tyro.conf.Positional[str]
+    run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
     """A run, a checkpoint, or a Hugging Face model folder."""
-    texts: tyro.conf.Positional[tuple[str, ...]] = ()
+    texts: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="TEXT...")] = ()
     """Texts to measure on; the run's validation part when none is given."""
     stride: int | None = None
     """Tokens from one window to the next; half the context when not given, so that each token

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -25,13 +26,14 @@ class Train(RunOptions):
     """Grow a model from text. No option is needed: encoding, tokenizer, model size, batch,
     learning rate and length are chosen from the text, the machine and the time."""
 
-    sources: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Texts: files, folders, patterns, - for standard input, or a built-in text by name
-    (cloche data list)."""
+    sources: Annotated[
+        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="SOURCES...")
+    ] = ()
+    """Files, folders, quoted patterns, - for standard input, or a name of cloche data list."""
     out: str | None = None
     """Run folder; runs/NAME, after the text's name, when not given."""
     recipe: str | None = None
-    """Options from a TOML file, or from a packaged recipe by name; the command line wins."""
+    """Options from a TOML file, or a packaged recipe: gpt-textbook, bigram."""
     resume: bool = False
     """Go on with the run in the folder, exactly where its last checkpoint stands."""
     json: bool = False
