@@ -135,7 +135,10 @@ def _rule(train: TextStatistics) -> Rule:
 def _vocab_size(train: TextStatistics) -> int:
     """A vocabulary that the text can fill: about 50 tokens of it for each entry, or more."""
     if train.cjk_share > _CJK_SHARE:
-        wished = max(2048, 1.2 * len(train.alphabet))  # most characters, and common words
+        # The common characters get a token each, the rare ones two or three bytes (docs/log.md);
+        # twice as many for each ten times as much text, for common words.
+        growth = 2 ** max(0.0, math.log10(max(1, train.characters) / 1.5e6))
+        wished = max(2048, 0.58 * len(train.alphabet)) * growth
         tokens = train.characters / 1.2
     else:
         # 1,024 for a million characters, four times as many for each ten times as much text
