@@ -28,6 +28,8 @@ class Case:
     name: str
     command: str
     prepare: Callable[[Path], None]
+    shell: str = ""
+    """What the shell does first, such as a limit it sets."""
 
 
 def write(name: str, content: bytes | str) -> Callable[[Path], None]:
@@ -81,6 +83,15 @@ def row_file(row: str) -> Callable[[Path], None]:
     return write("rows.jsonl", json.dumps({"text": TEXT}) + "\n" + row + "\n")
 
 
+HOLDER = """
+import time
+from pathlib import Path
+from cloche.training.folder import claimed
+with claimed(Path("runs/book")):
+    time.sleep(6)
+"""
+TINY_DISK = "ulimit -f 80; "  # files of at most 40 kB: smaller than the weights
+
 CASES = [
     Case("Empty text", "train empty.txt", write("empty.txt", "")),
     Case("Blank text", "train blank.txt", write("blank.txt", " \n\t\n")),
@@ -101,6 +112,16 @@ CASES = [
     Case("NUL bytes", "train book.txt", write("book.txt", "one\ntwo\0three\n" * 50)),
     Case("A lone surrogate", "train rows.jsonl", row_file('{"text": "half \\ud83d"}')),
     Case("A row that is no JSON", "train rows.jsonl", row_file('{"text": "no end')),
+    Case(
+        "Bad rows, skipped as asked",
+        f"train rows.jsonl --text.skip-bad {SMALL}",
+        row_file('{"text": "no end'),
+    ),
+    Case(
+        "Line ends of Windows (kept as they are)",
+        "data inspect book.txt",
+        write("book.txt", TEXT.replace("\n", "\r\n")),
+    ),
     Case("A row without text", "train rows.jsonl", row_file('{"body": "here"}')),
     Case(
         "A damaged gzip",
@@ -137,6 +158,23 @@ CASES = [
     Case("A recipe that is not there", "train book.txt --recipe gtp", write("book.txt", TEXT)),
     Case("A misspelt option", "train book.txt --model.layer 3", write("book.txt", TEXT)),
     Case("A folder that already holds a training", f"train book.txt {SMALL}", trained),
+    Case(
+        "A run folder in use by another process",
+        f"train book.txt {SMALL}",
+        both(write("book.txt", TEXT), write("holder.py", HOLDER)),
+        shell=f"{sys.executable} holder.py & sleep 3; ",
+    ),
+    Case(
+        "A file where a run folder should be",
+        "train book.txt --out book.txt",
+        write("book.txt", TEXT),
+    ),
+    Case(
+        "A disk that is full when a checkpoint is saved",
+        f"train book.txt {SMALL} --train.save-every 2",
+        write("book.txt", TEXT),
+        shell=TINY_DISK,
+    ),
     Case("Resuming with other options", "train book.txt --resume --train.seed 7", trained),
     Case(
         "Resuming with another text",
@@ -166,17 +204,17 @@ CASES = [
 ]
 
 
-def run_cloche(command: str, folder: Path) -> tuple[int, str]:
-    """Exit status and what was said on standard error (and, for tyro's errors, in a box)."""
+def run_cloche(command: str, folder: Path, *, shell: str = "") -> tuple[int, str]:
+    """Exit status and all that was said."""
     done = subprocess.run(
-        f"{sys.executable} -m cloche {command}",
+        f"{shell}{sys.executable} -m cloche {command}",
         shell=True,
         cwd=folder,
         capture_output=True,
         text=True,
         env={"PATH": "/usr/bin:/bin", "HOME": str(folder), "COLUMNS": "100"},
     )
-    return done.returncode, done.stderr
+    return done.returncode, done.stdout + done.stderr
 
 
 def section(case: Case) -> str:
@@ -184,7 +222,7 @@ def section(case: Case) -> str:
     folder = Path(tempfile.mkdtemp(prefix="cloche-bad-"))
     try:
         case.prepare(folder)
-        status, said = run_cloche(case.command, folder)
+        status, said = run_cloche(case.command, folder, shell=case.shell)
     finally:
         shutil.rmtree(folder)
     said = re.sub(r"cloche: \d+ tokens?, \d+ a second[^\n]*\n", "", said).strip()  # varies

@@ -49,8 +49,7 @@ class Show:
     part: Literal["train", "held_out"] = "train"
     """Stories to train on, or ones whose combinations never appear there."""
     format: Literal["text", "questions", "pairs", "parallel"] = "text"
-    """text; or one JSON object a line with questions and true answers, with a right and a wrong
-    continuation, or with the same story in both languages, sentence by sentence."""
+    """text, or JSON rows: questions with answers, pairs of continuations, or both languages."""
 
 
 @dataclass(frozen=True)

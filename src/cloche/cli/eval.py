@@ -22,8 +22,7 @@ class Eval:
     texts: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="TEXT...")] = ()
     """Texts to measure on; the run's validation part when none is given."""
     stride: int | None = None
-    """Tokens from one window to the next; half the context when not given, so that each token
-    has at least half a context before it."""
+    """Tokens from window to window; half the context when not given."""
     checkpoint: str = "best"
     """best, latest, or a step."""
     encoding: str | None = None

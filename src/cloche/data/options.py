@@ -10,8 +10,7 @@ class DataOptions:
     split: float = 0.9
     """Share of the characters, from the beginning, that is trained on; the rest validates."""
     stride: int | None = None
-    """Tokens from one training window to the next. Not given: windows lie end to end, and their
-    common offset moves from epoch to epoch."""
+    """Tokens from window to window; end to end, moving from epoch to epoch, when not given."""
 
     def problems(self) -> list[str]:
         """What cannot be used, one sentence each."""

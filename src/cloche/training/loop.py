@@ -148,7 +148,8 @@ class _Sitting:
         except CheckpointError as exc:
             # what is not on disk cannot be the best: a later one may take its place
             self.state.best_loss, self.state.best_step = self.saved_best
-            text = f"{exc}. Training goes on; the next save is tried as planned."
+            said = str(exc).rstrip(".")
+            text = f"{said}. Training goes on; the next save is tried as planned."
             self.tell(Notice(text, warning=True))
 
     def _started(self) -> RunStarted:

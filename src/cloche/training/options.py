@@ -21,16 +21,13 @@ class TrainOptions:
     batch: int | None = None
     """Sequences in one optimizer step."""
     accumulate: int = 1
-    """Parts the batch is computed in, one after the other; the result is the same, the memory
-    smaller."""
+    """Parts a batch is computed in, one after the other: less memory, the same result."""
     learning_rate: float | None = None
     """Peak learning rate: of the matrices with muon, of all weights with adamw."""
     optimizer: Literal["auto", "muon", "adamw"] = "auto"
-    """muon: Muon for the matrices of the blocks, AdamW for the rest. adamw: AdamW for all. auto:
-    muon where there are blocks."""
+    """muon moves the matrices of the blocks by Muon, the rest by AdamW; auto: where any are."""
     schedule: Schedule = "linear"
-    """After the warm-up. cosine: falls all the way. linear: constant, then falls in a straight
-    line. constant: stays."""
+    """After the warm-up: cosine falls all the way; linear stays, then falls; constant stays."""
     warmup: float = 0.02
     """Share of the run in which the learning rate rises from zero."""
     decay: float | None = None
@@ -42,8 +39,7 @@ class TrainOptions:
     label_smoothing: float = 0.0
     """Share of each target's probability that is spread evenly over the vocabulary."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Arithmetic of the forward and backward pass; the weights themselves stay float32. auto
-    takes what this machine computes faster."""
+    """Arithmetic of the passes (weights stay float32); auto takes what is faster here."""
     compile: Literal["auto", "on", "off"] = "auto"
     """torch.compile; auto is on for CUDA and off for a CPU, where it takes half a minute."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -51,8 +47,7 @@ class TrainOptions:
     eval_every: int | None = None
     """Steps from one evaluation to the next."""
     eval_batches: int | None = None
-    """Batches of fixed windows in an evaluation, as many of the validation as of the training
-    part."""
+    """Batches of fixed windows in an evaluation, of validation and training part each."""
     save_every: int | None = None
     """Steps from one checkpoint to the next; at each evaluation when not given."""
     sample_tokens: int = 120
