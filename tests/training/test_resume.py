@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -202,3 +203,22 @@ def test_sigterm_saves_and_tells(book, tmp_path):
     status = json.loads((run / "status.json").read_text())
     assert status["state"] == "interrupted"
     assert cloche.load(run, checkpoint="latest").folder.name == f"step-{status['step']:06}"
+
+
+def test_another_text_is_refused_even_where_the_tokens_were_deleted(book, tmp_path):
+    run = tmp_path / "run"
+    cloche.train(book, out=run, options=SMALL)
+    shutil.rmtree(run / "tokens")
+    book.write_text(TEXT[::-1], encoding="utf-8")  # the same alphabet: the same tokenizer
+    with pytest.raises(RunError, match="the text is not the one"):
+        cloche.train(out=run, resume=True)
+    shutil.rmtree(run / "tokens")
+    book.write_text(TEXT, encoding="utf-8")
+    assert cloche.train(out=run, resume=True).finished
+
+
+@pytest.mark.parametrize("width", [66, 300])
+def test_a_width_that_is_no_multiple_of_a_usual_head_resumes(book, tmp_path, width):
+    options = {**SMALL, "model.width": width, "train.steps": 2}
+    cloche.train(book, out=tmp_path / "run", options=options)
+    assert cloche.train(out=tmp_path / "run", resume=True).finished

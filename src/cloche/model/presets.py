@@ -1,5 +1,6 @@
 """The shapes of the families: whatever the user left out, filled in. Loads no torch."""
 
+import math
 from dataclasses import dataclass, fields
 from typing import TypeVar
 
@@ -110,13 +111,17 @@ def _bigram(vocab_size: int, context: int) -> ModelConfig:
 
 def _heads(family: Family, width: int, *, asked: int | None) -> tuple[int, int]:
     """Number of heads and length of one: as asked, else 64 long (32 in a narrow model)."""
+    if family != "gpt" and width % 2 and asked in (None, 1):
+        return 1, max(2, width - 1)  # rotary positions turn pairs: no heads can share an odd width
     if asked is not None:
         return asked, max(1, width // asked)
     target = min(64 if width >= 256 else 32, width)
     if family == "gpt":  # its heads share the width without rest
         heads = next(n for n in range(max(1, width // target), width + 1) if width % n == 0)
         return heads, width // heads
-    return max(1, width // target), max(2, target - target % 2)
+    lengths = [n for n in range(2, width + 1, 2) if width % n == 0]
+    head_dim = min(lengths, key=lambda length: abs(math.log(length / target)))
+    return width // head_dim, head_dim
 
 
 def _mlp_width(width: int, activation: Activation) -> int:

@@ -34,15 +34,6 @@ MANY_EPOCHS = 8.0
 
 
 @dataclass(frozen=True)
-class Size:
-    """The dial's setting and what hangs on it."""
-
-    layers: int
-    width: int
-    context: int
-
-
-@dataclass(frozen=True)
 class Budget:
     """What there is to spend."""
 

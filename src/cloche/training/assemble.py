@@ -10,7 +10,7 @@ from torch import nn
 
 from cloche.data.batches import Batch, Windows, fixed_starts
 from cloche.data.prepare import PreparedText
-from cloche.errors import CheckpointError
+from cloche.errors import CheckpointError, RunError
 from cloche.evaluation.likelihood import evaluation_mode, mean_loss
 from cloche.generation.engine import Engine
 from cloche.generation.request import GenerationRequest
@@ -65,23 +65,31 @@ def build_parts(choice: Choice) -> Parts:
     return Parts(compute, build_optimizers(masters, options, learning_rate=rate), device)
 
 
-def restore(run: Path, parts: Parts, *, warn: Callable[[str], None]) -> LoopState | None:
+def restore(
+    run: Path, parts: Parts, prepared: PreparedText, *, warn: Callable[[str], None]
+) -> LoopState | None:
     """Load the newest whole checkpoint into the parts; None where the run has none yet.
 
-    A damaged checkpoint is told by `warn`, and the one before it is taken.
+    A damaged checkpoint is told by `warn`, and the one before it is taken. Raises RunError where
+    the checkpoint was trained on another text than the one prepared.
     """
     folder = newest_whole(run, warn=warn)
     if folder is None:
         return None
     for damaged in newer_checkpoints(run, folder):
         warn(f"{set_aside(damaged)} holds what was damaged; it is no longer counted.")
+    trainer = load_trainer(folder)
+    if trainer.values.get("sources") != list(prepared.train.metadata.sources):
+        raise RunError(
+            f"the text is not the one {folder} was trained on: put that text back, or begin "
+            "another run with --out"
+        )
     model, _ = load_model(folder)
     parts.compute.masters.load_state_dict(model.state_dict())
     parts.compute.refresh()
-    trainer = load_trainer(folder)
     try:
         parts.optimizers.load_state_tensors(trainer.tensors)
-        state = LoopState.from_values(trainer.values)
+        state = LoopState.from_values(trainer.values["loop"])
         link(run, folder, state)  # a kill may have come between the checkpoint and its links
         return state
     except (ValueError, KeyError, TypeError) as exc:
@@ -212,7 +220,10 @@ def _saving(
             model=parts.compute.masters,
             config=choice.config,
             tokenizer=prepared.tokenizer,
-            trainer=TrainerState(parts.optimizers.state_tensors(), state.to_values()),
+            trainer=TrainerState(
+                parts.optimizers.state_tensors(),
+                {"loop": state.to_values(), "sources": list(prepared.train.metadata.sources)},
+            ),
             card=model_card(choice, prepared, state),
             special_ids=learned,
         )

@@ -1,6 +1,7 @@
 """Completes the options of a run: all that was left to choose, chosen once and then frozen."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 
@@ -24,7 +25,7 @@ from cloche.planning.budget import (
 from cloche.planning.flops import parameter_count
 from cloche.training.machine import Machine, measure_step_seconds
 from cloche.training.objectives import NextToken
-from cloche.training.options import RunOptions
+from cloche.training.options import RunOptions, TrainOptions
 from cloche.training.schedule import DECAY
 
 DEFAULT_MINUTES = 5.0
@@ -161,7 +162,7 @@ def seconds_to_minutes(options: RunOptions, *, timed: bool) -> float | None:
 
 def _complete_train(
     options: RunOptions, config: ModelConfig, *, machine: Machine, batch: int, steps: int
-):
+) -> TrainOptions:
     given = options.train
     optimizer = given.optimizer
     if optimizer == "auto":
@@ -183,7 +184,7 @@ def _complete_train(
     )
 
 
-def _compile(wanted: str, machine: Machine):
+def _compile(wanted: Literal["auto", "on", "off"], machine: Machine) -> Literal["on", "off"]:
     if wanted == "auto":
         return "on" if machine.device == "cuda" else "off"
     return wanted

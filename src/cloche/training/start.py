@@ -171,7 +171,7 @@ class _Session:
         for line in describe(choice, prepared.train):
             self.say(line)
         parts = build_parts(choice)
-        restored = restore(self.run, parts, warn=self._warn) if begun else None
+        restored = restore(self.run, parts, prepared, warn=self._warn) if begun else None
         state = restored or LoopState(plan=Plan(steps=choice.steps))
         clock = self._clock(choice, state)
         if state.step >= state.plan.steps:
