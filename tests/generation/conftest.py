@@ -3,7 +3,9 @@
 import codecs
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 
@@ -35,6 +37,8 @@ class ByteTokenizer:
     vocab_size = 257
     special_ids = SpecialIds(bos=END, eos=END)
     kind = "bpe"
+    special_tokens: ClassVar = {"<|endoftext|>": END}
+    joinable = True
     fingerprint = "bytes"
 
     def encode(self, text: str, *, allowed_special: Collection[str] = ()) -> list[int]:
@@ -42,6 +46,12 @@ class ByteTokenizer:
 
     def encode_training(self, text: str) -> list[int]:
         return self.encode(text)
+
+    def encode_array(self, text: str) -> np.ndarray:
+        return np.array(self.encode(text))
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return b"" if token_id == END else bytes([token_id])
 
     def decode(self, ids: Sequence[int]) -> str:
         return bytes(i for i in ids if i != END).decode("utf-8", errors="replace")

@@ -69,6 +69,16 @@ class BytePairTokenizer:
         return SpecialIds(bos=end, eos=end, pad=end, unk=self._special.get(UNKNOWN))
 
     @property
+    def special_tokens(self) -> dict[str, int]:
+        """Names of the special tokens and their ids."""
+        return dict(self._special)
+
+    @property
+    def joinable(self) -> bool:
+        """Always: no rule lets a token reach over a safe place."""
+        return True
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of its `tokenizer.json`."""
         return hashlib.sha256(self._json).hexdigest()

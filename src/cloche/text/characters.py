@@ -64,6 +64,16 @@ class CharacterTokenizer:
         return SpecialIds(bos=end, eos=end, pad=end, unk=self._special.get(UNKNOWN))
 
     @property
+    def special_tokens(self) -> dict[str, int]:
+        """The end-of-text token, and the one for unknown characters where there is one."""
+        return dict(self._special)
+
+    @property
+    def joinable(self) -> bool:
+        """Always: characters know no neighbours."""
+        return True
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of its `tokenizer.json`."""
         return hashlib.sha256(self._json).hexdigest()
@@ -108,6 +118,10 @@ class CharacterTokenizer:
     def stream(self) -> "CharacterStream":
         """A new streaming decoder."""
         return CharacterStream(self)
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The character in UTF-8; none for a special token."""
+        return self.decode([token_id]).encode("utf-8")
 
     def token_text(self, token_id: int) -> str:
         """The character, or the name of the special token."""

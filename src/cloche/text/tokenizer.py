@@ -3,7 +3,10 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 END_OF_TEXT = "<|endoftext|>"
 UNKNOWN = "<|unk|>"
@@ -48,7 +51,18 @@ class Tokenizer(Protocol):
 
     @property
     def kind(self) -> str:
-        """What it is, in one word of the options: `characters` or `bpe`."""
+        """What it is, in one word: `characters`, `words`, `bpe`, `gpt2`, ..., as in the options."""
+        ...
+
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """Names of the special tokens and their ids."""
+        ...
+
+    @property
+    def joinable(self) -> bool:
+        """Whether text may be cut where `cutting.safe_pieces` does: the ids of the pieces, joined,
+        are those of the whole. Where not, a document is encoded whole."""
         ...
 
     @property
@@ -67,12 +81,20 @@ class Tokenizer(Protocol):
         """Ids of `text` for measuring or training: what is unknown becomes the unk token."""
         ...
 
+    def encode_array(self, text: str) -> NDArray[np.integer[Any]]:
+        """`encode_training` as an array, for much text."""
+        ...
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of `ids`; bytes that form no character become the replacement sign."""
         ...
 
     def stream(self) -> TextStream:
         """A new streaming decoder."""
+        ...
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The UTF-8 bytes that a token stands for; none for a special token."""
         ...
 
     def token_text(self, token_id: int) -> str:
