@@ -4,7 +4,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloche.data.batches import Windows, fixed_starts, windows_at
+from cloche.data.batches import (
+    RandomWindows,
+    TokensInMemory,
+    Windows,
+    fixed_starts,
+    training_windows,
+    windows_at,
+)
+from cloche.data.options import DataOptions
 from cloche.data.order import mix, shuffled
 from cloche.data.shards import ShardWriter
 from cloche.errors import DataError
@@ -118,3 +126,82 @@ def test_fixed_windows_spread_over_the_shard_without_overlap(one_document):
     assert starts[-1] == 980
     assert (np.diff(starts) >= 10).all()
     assert len(fixed_starts(one_document, context=10, count=10_000)) == 99
+
+
+def in_memory(count):
+    return TokensInMemory(
+        np.arange(count, dtype=np.uint16), ends=np.array([count]), separated=False
+    )
+
+
+def test_random_windows_begin_at_every_place_equally_often():
+    windows = RandomWindows(in_memory(24), context=4, seed=0)  # places 0 .. 19
+    counts = np.bincount(windows.starts(np.arange(20_000)), minlength=20)
+    assert len(counts) == 20
+    assert abs(counts - 1000).max() < 150  # five standard deviations
+
+
+def test_neighbouring_random_windows_are_independent():
+    windows = RandomWindows(in_memory(10_001), context=1, seed=0)
+    starts = windows.starts(np.arange(10_000))
+    assert abs(np.corrcoef(starts[:-1], starts[1:])[0, 1]) < 0.05
+    assert 0.60 < len(set(starts.tolist())) / 10_000 < 0.66  # 1 - 1/e, as chance has it
+
+
+def test_a_random_window_depends_on_its_seed_and_its_index_alone():
+    windows = RandomWindows(in_memory(1000), context=10, seed=3)
+    whole = windows.batch(10**12, size=8).inputs
+    parts = [windows.batch(10**12, size=3).inputs, windows.batch(10**12 + 3, size=5).inputs]
+    assert torch.equal(whole, torch.cat(parts))
+    other = RandomWindows(in_memory(1000), context=10, seed=4)
+    assert not torch.equal(whole, other.batch(10**12, size=8).inputs)
+
+
+def test_the_smallest_text_has_one_random_window():
+    assert RandomWindows(in_memory(5), context=4, seed=0).starts(np.arange(3)).tolist() == [0, 0, 0]
+
+
+def test_the_options_choose_the_windows():
+    random = training_windows(
+        in_memory(50), context=4, seed=0, options=DataOptions(windows="random")
+    )
+    assert isinstance(random, RandomWindows)
+    epochs = training_windows(in_memory(50), context=4, seed=0, options=DataOptions(stride=3))
+    assert isinstance(epochs, Windows)
+    assert epochs.stride == 3
+
+
+def test_the_order_of_windows_stays_what_it_was():
+    # runs made before must resume with the same samples
+    windows = Windows(in_memory(1000), context=10, seed=3)
+    assert windows.starts(np.arange(6)).tolist() == [678, 208, 238, 248, 488, 8]
+    strided = Windows(in_memory(1000), context=4, seed=7, stride=3)
+    assert strided.starts(np.arange(330, 336)).tolist() == [195, 780, 198, 3, 366, 975]
+
+
+class PiecedArray:
+    """Tokens that are no NumPy array, but read like one."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, places):
+        return np.arange(self.count)[places]
+
+
+class PiecedTokens:
+    tokens = PiecedArray(100)
+    ends = np.array([100])
+    separated = False
+
+
+def test_windows_need_no_numpy_array_beneath():
+    windows = Windows(PiecedTokens(), context=10, seed=1)
+    assert torch.equal(
+        windows.batch(0, size=4).inputs,
+        Windows(in_memory(100), context=10, seed=1).batch(0, size=4).inputs,
+    )
+    assert fixed_starts(PiecedTokens(), context=10, count=3).tolist() == [0, 40, 80]

@@ -1,16 +1,18 @@
 """What a training step eats: batches, in an order that is a pure function of seed and index."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cloche.data.options import DataOptions
 from cloche.data.order import mix, shuffled
-from cloche.data.shards import Shard
 from cloche.errors import DataError
 
+_DRAWS = 1 << 62  # samples before a random order would repeat
 IGNORED = -100  # target where no loss falls; PyTorch's own default for cross-entropy
 
 
@@ -29,11 +31,22 @@ class Batch:
 
 
 @runtime_checkable
+class TokenArray(Protocol):
+    """Tokens in a row: a NumPy array, or what is read like one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, places: Any, /) -> Any:
+        """An array of the tokens at a slice, or at integer places in an array of any shape."""
+        ...
+
+
+@runtime_checkable
 class Tokens(Protocol):
-    """Tokens in a row with document ends: a `Shard`, or the same in memory."""
+    """Tokens in a row with document ends: a `Shard`, several joined, or the same in memory."""
 
     @property
-    def tokens(self) -> np.ndarray:
+    def tokens(self) -> TokenArray:
         """All tokens, unsigned integers."""
         ...
 
@@ -60,24 +73,45 @@ class TokensInMemory:
 AnyBatch = TypeVar("AnyBatch", bound=Batch)
 
 
-class Windows:
-    """The training windows of a shard in seeded order: sample g is the same in every run.
+class SeededWindows(ABC):
+    """Training windows in seeded order: sample g is the same in every run, however batches are
+    cut and whatever machine asks.
+    """
+
+    def __init__(self, shard: Tokens, *, context: int, seed: int) -> None:
+        require_length(shard, context=context, part="training")
+        self.shard = shard
+        self.context = context
+        self.seed = seed
+        self.room = len(shard.tokens) - 1 - context
+        """The last place a window can start."""
+
+    @abstractmethod
+    def starts(self, samples: np.ndarray) -> np.ndarray:
+        """Where in the shard the windows of these global sample indices begin."""
+
+    def batch(self, first_sample: int, *, size: int) -> Batch:
+        """The batch of samples first_sample .. first_sample + size - 1."""
+        samples = np.arange(first_sample, first_sample + size)
+        return windows_at(self.shard, self.starts(samples), context=self.context)
+
+
+class Windows(SeededWindows):
+    """The training windows of a shard in epochs.
 
     Without a stride the windows lie end to end, each epoch sees every one once, and the offset
     they share is drawn anew for each epoch, so that no token is always first. With a stride, the
     windows start at 0, stride, 2 stride, ... in every epoch.
     """
 
-    def __init__(self, shard: Shard, *, context: int, seed: int, stride: int | None = None) -> None:
-        require_length(shard, context=context, part="training")
-        self.shard = shard
-        self.context = context
-        self.seed = seed
+    def __init__(
+        self, shard: Tokens, *, context: int, seed: int, stride: int | None = None
+    ) -> None:
+        super().__init__(shard, context=context, seed=seed)
         self.stride = stride or context
-        room = len(shard) - 1 - context  # the last place a window can start
-        fitting = room // self.stride + 1
+        fitting = self.room // self.stride + 1
         self.count = fitting if stride else max(1, fitting - 1)
-        left_over = room - (self.count - 1) * self.stride
+        left_over = self.room - (self.count - 1) * self.stride
         self._largest_offset = 0 if stride else min(self.stride - 1, left_over)
 
     def starts(self, samples: np.ndarray) -> np.ndarray:
@@ -91,10 +125,27 @@ class Windows:
             starts[chosen] = places * self.stride + offset
         return starts
 
-    def batch(self, first_sample: int, *, size: int) -> Batch:
-        """The batch of samples first_sample .. first_sample + size - 1."""
-        samples = np.arange(first_sample, first_sample + size)
-        return windows_at(self.shard, self.starts(samples), context=self.context)
+
+class RandomWindows(SeededWindows):
+    """Training windows that begin anywhere, every place equally likely, with no epochs.
+
+    Some tokens are seen more often than others, as draws with replacement are.
+    """
+
+    def starts(self, samples: np.ndarray) -> np.ndarray:
+        """Where in the shard the windows of these global sample indices begin."""
+        # a permutation of 62-bit numbers is as good as chance once it is folded to few places
+        drawn = shuffled(samples.astype(np.int64), size=_DRAWS, key=mix(self.seed, 3))
+        return drawn % (self.room + 1)
+
+
+def training_windows(
+    shard: Tokens, *, context: int, seed: int, options: DataOptions
+) -> SeededWindows:
+    """The windows that the options ask for."""
+    if options.windows == "random":
+        return RandomWindows(shard, context=context, seed=seed)
+    return Windows(shard, context=context, seed=seed, stride=options.stride)
 
 
 def on_device(batch: AnyBatch, device: torch.device | str) -> AnyBatch:
@@ -136,10 +187,11 @@ def fixed_starts(shard: Tokens, *, context: int, count: int) -> np.ndarray:
     return np.unique(chosen.round().astype(np.int64)) * context
 
 
-def require_length(shard: Shard, *, context: int, part: str) -> None:
+def require_length(shard: Tokens, *, context: int, part: str) -> None:
     """DataError where the shard has no whole window of `context` tokens and a next token."""
-    if len(shard) <= context:
+    count = len(shard.tokens)
+    if count <= context:
         raise DataError(
-            f"the {part} part has {len(shard)} tokens, a context of {context} needs at least "
+            f"the {part} part has {count} tokens, a context of {context} needs at least "
             f"{context + 1}: use a smaller --model.context, another --data.split, or more text"
         )
