@@ -40,7 +40,7 @@ def test_a_cut_off_file_is_an_error(tmp_path, saved):
 def test_an_unknown_kind_is_an_error_that_says_what_is_supported(tmp_path):
     message = refusal(tmp_path, '{"model": {"type": "Unigram"}}')
     assert "of the kind Unigram" in message
-    assert "Supported are character tokenizers" in message
+    assert "Supported are character and word tokenizers" in message
 
 
 @pytest.mark.parametrize(

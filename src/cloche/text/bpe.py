@@ -19,10 +19,10 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from cloche.errors import TokenizerError
 from cloche.text.byte_stream import ByteTextStream, decode_bytes
 from cloche.text.cutting import safe_pieces
-from cloche.text.encodings import find_lone_surrogate
 from cloche.text.files import write_tokenizer
 from cloche.text.specials import split_special
 from cloche.text.splitting import RULES, Rule, byte_of_letter, pre_tokenizer, rule_of
+from cloche.text.surrogates import refuse_lone_surrogate
 from cloche.text.tokenizer import END_OF_TEXT, UNKNOWN, SpecialIds
 
 SMALLEST_VOCAB = 257
@@ -147,11 +147,7 @@ class BytePairTokenizer:
         """Ids of each piece, some of them at a time."""
         for batch in _batches(pieces):
             for piece in batch:
-                if half := find_lone_surrogate(piece):
-                    raise TokenizerError(
-                        f"the text holds the lone surrogate U+{ord(half[0]):04X}, which is half a "
-                        f"character; mend the text"
-                    )
+                refuse_lone_surrogate(piece)
             for encoding in self.engine.encode_batch_fast(batch):
                 yield encoding.ids
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloche.errors import TokenizerError
-from cloche.text.files import write_tokenizer
+from cloche.text.files import added_tokens, write_tokenizer
 from cloche.text.specials import split_special
 from cloche.text.tokenizer import END_OF_TEXT, UNKNOWN, SpecialIds
 
@@ -195,15 +195,11 @@ def _unknown_character(text: str, position: int, known: int) -> TokenizerError:
 def _tokenizer_json(characters: Sequence[str], special: dict[str, int]) -> bytes:
     """The Hugging Face form; the same characters give the same bytes."""
     vocab = {character: number for number, character in enumerate(characters)} | special
-    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     content = {
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [
-            {"id": number, "content": name, **flags, "special": True}
-            for name, number in special.items()
-        ],
+        "added_tokens": added_tokens(special),
         "normalizer": None,
         "pre_tokenizer": {
             "type": "Split",

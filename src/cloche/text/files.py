@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from cloche.text.tokenizer import SpecialIds
 
@@ -35,3 +36,12 @@ def write_tokenizer(
     (folder / TOKENIZER_FILE).write_bytes(tokenizer_json)
     text = json.dumps(config, ensure_ascii=False, indent=2) + "\n"
     (folder / CONFIG_FILE).write_text(text, encoding="utf-8", newline="\n")
+
+
+def added_tokens(special: Mapping[str, int]) -> list[dict[str, Any]]:
+    """The `added_tokens` entry of a `tokenizer.json`: special tokens, found as they are spelled."""
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    return [
+        {"id": number, "content": name, **flags, "special": True}
+        for name, number in special.items()
+    ]

@@ -8,6 +8,7 @@ from cloche.text.bpe import BytePairTokenizer
 from cloche.text.characters import read_characters
 from cloche.text.files import TOKENIZER_FILE
 from cloche.text.tokenizer import Tokenizer
+from cloche.text.words import read_words
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
@@ -27,7 +28,8 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         raise TokenizerError(f"{path} is damaged, or is no tokenizer: {exc}") from exc
     try:
         if kind == "WordLevel":
-            return read_characters(saved, data)
+            words = (saved.get("pre_tokenizer") or {}).get("type") == "Sequence"
+            return read_words(saved, data) if words else read_characters(saved, data)
         if kind == "BPE":
             return BytePairTokenizer(data)
     except TokenizerError as exc:
@@ -38,6 +40,6 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 
 _SUPPORTED = (
-    "Supported are character tokenizers made by cloche, and byte-level BPE under the rules gpt-2, "
-    "llama-bpe and deepseek-v3"
+    "Supported are character and word tokenizers made by cloche, and byte-level BPE under the "
+    "rules gpt-2, llama-bpe and deepseek-v3"
 )
