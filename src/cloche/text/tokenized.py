@@ -21,7 +21,6 @@ Documents = Iterable[Iterable[str]]
 """The text of each document in pieces."""
 
 
-_COUNTED_TOKENS = 1 << 20  # at a time
 _MOST_CHARACTERS = 50_000_000  # kept whole where a text has no safe place to be cut at
 
 
@@ -60,6 +59,11 @@ class Kept:
     stop: int | None = None
     """All to the end when None."""
 
+    def within(self, begin: int, end: int) -> slice:
+        """The slice of tokens `begin` .. `end` that is to be kept."""
+        stop = end if self.stop is None else min(end, self.stop)
+        return slice(max(0, self.start - begin), max(0, stop - begin))
+
 
 NOTHING = Kept(0, 0)
 
@@ -81,7 +85,7 @@ def tokenize_text(
     characters = utf8_bytes = position = 0
     for ids, text in _encoded(tokenizer, documents, allowed_special):
         counts += np.bincount(ids, minlength=len(counts))
-        kept.append(_overlap(ids, position, keep))
+        kept.append(ids[keep.within(position, position + len(ids))])
         position += len(ids)
         characters += len(text)
         utf8_bytes += len(text.encode("utf-8"))
@@ -90,22 +94,6 @@ def tokenize_text(
     if not position:
         raise TextError("the text leaves no token: this tokenizer passes over all that is in it")
     return TokenizedText(counts, np.concatenate(kept, dtype=np.int64), characters, utf8_bytes)
-
-
-def tokenized_tokens(
-    tokens: NDArray[np.integer[Any]],
-    *,
-    vocab_size: int,
-    characters: int,
-    utf8_bytes: int,
-    keep: Kept = NOTHING,
-) -> TokenizedText:
-    """The same of tokens that were made before, as a shard has them; read a stretch at a time."""
-    counts = np.zeros(vocab_size, dtype=np.int64)
-    for start in range(0, len(tokens), _COUNTED_TOKENS):
-        counts += np.bincount(tokens[start : start + _COUNTED_TOKENS], minlength=vocab_size)
-    kept = _overlap(tokens, 0, keep).astype(np.int64)
-    return TokenizedText(counts, kept, characters, utf8_bytes)
 
 
 def _encoded(
@@ -149,10 +137,3 @@ def _pieces(
 def _may_be_cut(special: str) -> bool:
     """Whether a special token holds a place where text is cut into pieces."""
     return len(list(safe_pieces([special], size=1, most=None))) > 1
-
-
-def _overlap(ids: NDArray[np.integer[Any]], position: int, keep: Kept) -> NDArray[np.integer[Any]]:
-    """Those of `ids`, the first of which is token `position`, that are to be kept."""
-    start = max(0, keep.start - position)
-    stop = len(ids) if keep.stop is None else max(0, keep.stop - position)
-    return ids[start:stop]

@@ -85,3 +85,9 @@ class WindowPlan:
             )
             for first in firsts
         ]
+
+
+def lesson_line(context: str, target: str) -> str:
+    """A lesson as text: `the context ----> what follows`, with one space before what follows."""
+    gap = "" if target.startswith(" ") else " "
+    return f"{context} ---->{gap}{target}"
