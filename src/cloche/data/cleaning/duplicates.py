@@ -45,7 +45,7 @@ class NearDuplicates:
 
     Likeness is the Jaccard similarity of the sets of 5-character pieces, white space and case
     folded, estimated by MinHash signatures; candidates come from an LSH index that finds at least
-    95 of 100 documents at the threshold, and nearly all above it. Takes about 7 KB of memory for
+    95 of 100 documents at the threshold, and nearly all above it. Takes about 9 KB of memory for
     each document that stays. The same documents in the same order always leave the same ones.
 
     Source: Broder 1997; Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, chapter 3.
