@@ -17,6 +17,8 @@ before.
 import re
 from collections.abc import Iterable, Iterator
 
+from cloche.text.tokenizer import Tokenizer
+
 PIECE_CHARACTERS = 65_536
 """Characters of a piece, about: enough for speed, few enough to share among processor cores."""
 MOST_CHARACTERS = 1_000_000
@@ -51,6 +53,31 @@ def safe_pieces(
         text = text[start:]
     if text:
         yield text
+
+
+def joinable_pieces(
+    tokenizer: Tokenizer, pieces: Iterable[str], *, size: int = PIECE_CHARACTERS
+) -> Iterator[str]:
+    """The text of one document in pieces whose ids under `tokenizer`, joined, are the document's.
+
+    About `size` characters each; all of it in one piece where the tokenizer needs documents whole.
+    """
+    if tokenizer.joinable:
+        return safe_pieces(pieces, size=size, most=max(2 * size, MOST_CHARACTERS))
+    whole = "".join(pieces)
+    return iter((whole,) if whole else ())
+
+
+def last_safe_place(text: str) -> int | None:
+    """The last place in `text` where it may be cut, as an index, or None."""
+    reach = 256
+    while True:  # look back from the end, twice as far each time
+        places = list(_SAFE_PLACE.finditer(text, max(1, len(text) - reach)))
+        if places:
+            return places[-1].start()
+        if reach >= len(text):
+            return None
+        reach *= 2
 
 
 def _place_to_cut(

@@ -11,6 +11,7 @@ import difflib
 import encodings.aliases
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from cloche.errors import TextError
@@ -73,17 +74,34 @@ def decoder_name(encoding: str) -> str:
     return _SUPERSETS.get(name, name)
 
 
-def decode_blocks(stream: ByteStream, encoding: str, *, name: str) -> Iterator[str]:
+@dataclass(frozen=True)
+class Place:
+    """Where in a source a stretch of it begins."""
+
+    byte: int = 0
+    """From 0."""
+    line: int = 1
+
+
+SOURCE_START = Place()
+
+
+def decode_blocks(
+    stream: ByteStream, encoding: str, *, name: str, start: Place = SOURCE_START
+) -> Iterator[str]:
     """The text of `stream`, block by block, none of them empty.
 
-    `name` is the source as messages should call it. Raises TextError with the line (from 1) and the
-    byte offset (from 0, in `stream`) of bytes that are no text in `encoding`, of a NUL, or of half
-    a surrogate pair.
+    `name` is the source as messages should call it, `start` the place in it where the stream
+    begins: elsewhere than at its beginning there is no byte order mark, and `encoding` must say
+    the order. Raises TextError with the line (from 1) and the byte offset (from 0) in the source of
+    bytes that are no text in `encoding`, of a NUL, or of half a surrogate pair.
     """
     block = _first_block(stream)
-    codec = _with_byte_order(decoder_name(encoding), block, name=name)
-    mark = "\ufeff" if codec.startswith(("utf-", "gb18030")) else ""
-    reader = _StrictReader(codec, encoding=encoding, name=name)
+    codec, mark = decoder_name(encoding), ""
+    if start.byte == 0:
+        codec = with_byte_order(codec, block, name=name)
+        mark = "\ufeff" if codec.startswith(("utf-", "gb18030")) else ""
+    reader = _StrictReader(codec, encoding=encoding, name=name, start=start)
     while True:
         text = reader.read(block)
         if text:
@@ -127,13 +145,13 @@ def find_lone_surrogate(text: str) -> re.Match[str] | None:
 class _StrictReader:
     """An incremental decoder that knows where it is, to say where it fails."""
 
-    def __init__(self, codec: str, *, encoding: str, name: str) -> None:
+    def __init__(self, codec: str, *, encoding: str, name: str, start: Place) -> None:
         self._decoder = codecs.getincrementaldecoder(codec)("strict")
         self._codec = codec
         self._encoding = encoding
         self._name = name
-        self._bytes_read = 0
-        self._line = 1
+        self._bytes_read = start.byte
+        self._line = start.line
 
     def read(self, block: bytes) -> str:
         """Text that `block` completes; an empty block ends the stream."""
@@ -191,7 +209,7 @@ def _first_block(stream: ByteStream) -> bytes:
     return block
 
 
-def _with_byte_order(codec: str, head: bytes, *, name: str) -> str:
+def with_byte_order(codec: str, head: bytes, *, name: str) -> str:
     """`codec` with its byte order, which for plain utf-16 and utf-32 the first bytes must tell."""
     if codec not in ("utf-16", "utf-32"):
         return "utf-8" if codec == "utf-8-sig" else codec
