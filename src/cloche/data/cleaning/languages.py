@@ -12,8 +12,9 @@ class OtherLanguages:
     """Removes a document whose main language is none of those named.
 
     Judged by the beginning, the middle and the end of the text, against all 75 languages that
-    lingua tells apart; a text without letters is in no language and is removed. Its models take
-    about 100 MB of memory.
+    lingua tells apart; a text without letters is in no language and is removed. Its small models
+    take about 100 MB of memory; the full ones, ten times that, do better on short texts only: of
+    English verses of 15 to 60 characters the small ones know 7 in 8, the full ones 19 in 20.
     """
 
     def __init__(self, codes: Sequence[str]) -> None:
