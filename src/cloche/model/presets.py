@@ -1,7 +1,7 @@
 """The shapes of the families: whatever the user left out, filled in. Loads no torch."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TypeVar
 
 from cloche.errors import SettingError, join_problems
@@ -32,6 +32,10 @@ class Traits:
 
 QWEN3 = Traits("rmsnorm", "rotary", "swiglu", qk_norm=True, biased=False)
 GPT = Traits("layernorm", "learned", "gelu_tanh", qk_norm=False, biased=True)
+NGRAM_ORDER = 5
+NGRAM_CONTEXT = 128
+"""Tokens read at once; a counted model uses the last few, and is as good with few as with many."""
+MAX_NGRAMS = 20_000_000
 NORM_EPS: dict[Norm, float] = {"rmsnorm": 1e-6, "layernorm": 1e-5}
 
 
@@ -50,7 +54,9 @@ def complete(
     `layers`, `width`, `context`, `dropout` and `tied` are what was planned; each counts only
     where the user said nothing. Raises SettingError with everything that does not fit together.
     """
-    _raise_any(options.problems() + _meaningless_options(options))
+    _raise_any(options.problems())
+    if options.family == "ngram":
+        return _ngram(options, vocab_size)
     context = _given(options.context, context)
     if options.family == "bigram":
         return _bigram(vocab_size, context)
@@ -109,6 +115,32 @@ def _bigram(vocab_size: int, context: int) -> ModelConfig:
     )
 
 
+def _ngram(options: ModelOptions, vocab_size: int) -> ModelConfig:
+    """Tables of n-grams, nothing counted yet.
+
+    To the cache it is one layer with one head, which remembers ids: see `ngram.py`.
+    """
+    order = _given(options.order, NGRAM_ORDER)
+    config = ModelConfig(
+        family="ngram",
+        vocab_size=vocab_size,
+        context=_given(options.context, NGRAM_CONTEXT),
+        width=order,
+        layers=1,
+        heads=1,
+        kv_heads=1,
+        head_dim=3,
+        mlp_width=0,
+        positions="none",
+        qk_norm=False,
+        order=order,
+        smoothing=_given(options.smoothing, "kneser-ney"),
+        ngrams=(vocab_size,) + (0,) * (order - 1),
+    )
+    _raise_any(config.problems())
+    return config
+
+
 def _heads(family: Family, width: int, *, asked: int | None) -> tuple[int, int]:
     """Number of heads and length of one: as asked, else 64 long (32 in a narrow model)."""
     if family != "gpt" and width % 2 and asked in (None, 1):
@@ -138,17 +170,4 @@ def _uneven_heads(config: ModelConfig, options: ModelOptions) -> list[str]:
     return [
         f"model.width {config.width} is not divisible by model.heads {config.heads}: "
         f"use {nearest_multiple(config.width, config.heads)} or another number of heads"
-    ]
-
-
-def _meaningless_options(options: ModelOptions) -> list[str]:
-    """Options that a bigram, which is one table, has no place for."""
-    if options.family != "bigram":
-        return []
-    names = [field.name for field in fields(options) if field.name not in ("family", "context")]
-    return [
-        f"model.{name.replace('_', '-')} has no meaning with model.family bigram, which is one "
-        "table of logits: leave it out, or choose another family"
-        for name in names
-        if getattr(options, name) is not None
     ]

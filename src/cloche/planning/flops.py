@@ -4,9 +4,14 @@ from cloche.model.config import ModelConfig
 
 
 def parameter_count(config: ModelConfig) -> int:
-    """Number of trainable numbers of the model; a tied head counts once."""
+    """Number of trainable numbers of the model; a tied head counts once.
+
+    Of a counted model, the number of n-grams it stores.
+    """
     if config.family == "bigram":
         return config.vocab_size**2
+    if config.family == "ngram":
+        return sum(config.ngrams)
     embedding = config.vocab_size * config.width
     positions = config.context * config.width if config.positions == "learned" else 0
     head = 0 if config.tied else config.vocab_size * config.width
@@ -17,7 +22,7 @@ def parameter_count(config: ModelConfig) -> int:
 
 def matrix_parameters(config: ModelConfig) -> int:
     """Parameters that each token is multiplied with: blocks and head, without the embedding."""
-    if config.family == "bigram":
+    if config.family in ("bigram", "ngram"):
         return 0
     return config.layers * _block_matrices(config) + config.vocab_size * config.width
 
@@ -28,8 +33,10 @@ def flops_per_token(config: ModelConfig) -> int:
     Six for each matrix parameter (Kaplan et al. 2020, https://arxiv.org/abs/2001.08361), and
     twelve times layers x heads x head_dim x context for the attention's own products
     (Chowdhery et al. 2022, appendix B, https://arxiv.org/abs/2204.02311). A bigram multiplies
-    nothing; what it does is normalise a row of logits.
+    nothing; what it does is normalise a row of logits. A counted model has no passes at all.
     """
+    if config.family == "ngram":
+        return 0
     if config.family == "bigram":
         return 6 * config.vocab_size
     attention = 12 * config.layers * config.heads * config.head_dim * config.context

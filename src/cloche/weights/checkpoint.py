@@ -58,9 +58,9 @@ def save_checkpoint(
 ) -> None:
     """Write a whole checkpoint to `folder`, replacing what is there; equal states, equal bytes.
 
-    The weights are stored in float32. `card` is the text of README.md. `special_ids` are those the
-    model has learned to use; the tokenizer's when not given. Raises CheckpointError
-    where the disk refuses (full, read-only): then nothing has changed.
+    The weights are stored in float32, integers as they are. `card` is the text of README.md.
+    `special_ids` are those the model has learned to use; the tokenizer's when not given. Raises
+    CheckpointError where the disk refuses (full, read-only): then nothing has changed.
     """
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
@@ -97,7 +97,14 @@ def load_model(
     if config.tied and "embed_tokens.weight" in tensors:
         tensors[TIED_HEAD] = tensors["embed_tokens.weight"]
     _check_fit(folder, model.state_dict(), tensors)
-    own = {name: tensors[name].to(dtype, copy=True) for name in model.state_dict()}
+    learned = dict(model.named_parameters(remove_duplicate=False))
+    own = {
+        # counts and their tables are exact or wrong: only what was learned is rounded
+        name: tensors[name].to(
+            dtype if name in learned and learned[name].requires_grad else wanted.dtype, copy=True
+        )
+        for name, wanted in model.state_dict().items()
+    }
     model.load_state_dict(own, assign=True)
     if isinstance(model, Decoder):
         model.tie_weights()
@@ -138,11 +145,15 @@ def _write_model(
     special = {k: v for k, v in described.items() if k.endswith("_token_id") and v is not None}
     _write_json(folder / "generation_config.json", special)
     tensors = {
-        to_hf_name(name): tensor.detach().to(device="cpu", dtype=torch.float32)
+        to_hf_name(name): _as_stored(tensor.detach().cpu())
         for name, tensor in model.state_dict().items()
         if not (config.tied and name == TIED_HEAD)
     }
     write_tensors(folder / WEIGHTS, tensors)
+
+
+def _as_stored(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def _write_trainer(folder: Path, trainer: TrainerState) -> None:

@@ -141,7 +141,8 @@ def _refuse_unknown_mechanisms(values: dict[str, Any], rope: dict[str, Any]) -> 
 
 
 def _to_own(config: ModelConfig) -> dict[str, Any]:
-    return {"architectures": ["ClocheForCausalLM"], "model_type": OWN_TYPE} | asdict(config)
+    own = {name: value for name, value in asdict(config).items() if value not in (None, ())}
+    return {"architectures": ["ClocheForCausalLM"], "model_type": OWN_TYPE} | own
 
 
 def _from_own(values: dict[str, Any]) -> ModelConfig:
@@ -150,7 +151,8 @@ def _from_own(values: dict[str, Any]) -> ModelConfig:
         if field.default is MISSING:
             given[field.name] = _required(values, field.name)
         elif field.name in values:
-            given[field.name] = values[field.name]
+            value = values[field.name]
+            given[field.name] = tuple(value) if isinstance(value, list) else value
     return ModelConfig(**given)
 
 

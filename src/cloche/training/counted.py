@@ -1,0 +1,76 @@
+"""A run of the counted family: prepare, count, evaluate, write, save; one step and no loop."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cloche.data.batches import Tokens
+from cloche.model.config import ModelConfig
+from cloche.model.ngram import NGram
+from cloche.training.counting import CountingOptions, OrderCounts, Watch, count_ngrams
+from cloche.training.smoothing import SmoothedOrder, smooth
+
+
+def count_model(
+    config: ModelConfig,
+    tokens: Tokens,
+    *,
+    max_ngrams: int,
+    folder: Path,
+    watch: Watch | None = None,
+) -> NGram:
+    """The model that `config` describes, counted from the tokens; its config has the sizes.
+
+    `folder` is for temporary files. `watch` is told about each order.
+    """
+    assert config.order is not None
+    assert config.smoothing is not None
+    watch = watch or Watch()
+    options = CountingOptions(
+        order=config.order,
+        vocab_size=config.vocab_size,
+        smoothing=config.smoothing,
+        max_ngrams=max_ngrams,
+    )
+    state: dict[str, Tensor] = {}
+    sizes: list[int] = []
+    for counts in count_ngrams(tokens, options, folder=folder, watch=watch):
+        order = len(sizes) + 1
+        smoothed = smooth(counts, config.smoothing, vocab_size=config.vocab_size)
+        if order == 1:
+            state["embed_tokens.weight"] = _alone(smoothed)
+        else:
+            watch.tell(_told(order, counts))
+            state |= _tables(f"orders.{order}", counts, smoothed)
+        sizes.append(len(counts.keys))
+    with torch.device("meta"):  # no memory for tables that are replaced at once
+        model = NGram(replace(config, ngrams=tuple(sizes)))
+    model.load_state_dict(state, assign=True)
+    return model
+
+
+def _alone(smoothed: SmoothedOrder) -> Tensor:
+    """(vocab, 1): each token's probability by itself, the rest spread over all alike."""
+    probabilities = smoothed.shares + smoothed.backoffs[0] / len(smoothed.shares)
+    return torch.from_numpy(probabilities.astype(np.float32))[:, None]
+
+
+def _tables(prefix: str, counts: OrderCounts, smoothed: SmoothedOrder) -> dict[str, Tensor]:
+    return {
+        f"{prefix}.keys": torch.from_numpy(counts.keys),
+        f"{prefix}.shares": torch.from_numpy(smoothed.shares.astype(np.float32)),
+        f"{prefix}.backoffs": torch.from_numpy(smoothed.backoffs.astype(np.float32)),
+    }
+
+
+def _told(order: int, counts: OrderCounts) -> str:
+    kept = f"Order {order}: {len(counts.keys):,} different n-grams"
+    if not counts.pruned:
+        return f"{kept}."
+    return (
+        f"{kept} kept, those that occur at least {counts.rarest:,} times; {counts.pruned:,} rarer "
+        "ones went, to stay within model.max-ngrams."
+    )
