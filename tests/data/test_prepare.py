@@ -1,11 +1,16 @@
 import json
+import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 
 from cloche.data.options import DataOptions
-from cloche.data.prepare import RECIPE, inspect_all, open_prepared, prepare_text
+from cloche.data.plan import inspect_all, plan_text
+from cloche.data.prepare import PREPARED, finish, open_prepared, prepare_text, run_rank
+from cloche.data.shards import ShardWriter
+from cloche.data.tasks import SPEC, open_work, run_task, task_folder
 from cloche.errors import DataError, TextError
 from cloche.text.options import TextOptions
 from cloche.text.sources import find_sources
@@ -13,7 +18,22 @@ from cloche.text.sources import find_sources
 LINE = "The quick brown fox saw seven old hens.\n"
 
 
-def prepare(folder, *paths, text=None, data=None, told=None):
+def files_of(folder):
+    """All bytes of the tokens and the tokenizer."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for part in ("tasks", "tokenizer")
+        for path in sorted((folder / part).rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def small_tasks(monkeypatch):
+    monkeypatch.setattr("cloche.data.plan.task_bytes", lambda total: 700)
+
+
+def prepare(folder, *paths, text=None, data=None, told=None, **how):
     options = text or TextOptions()
     sources = find_sources([str(path) for path in paths])
     return prepare_text(
@@ -23,12 +43,13 @@ def prepare(folder, *paths, text=None, data=None, told=None):
         text=options,
         data=data or DataOptions(),
         tell=(told if told is not None else []).append,
+        **how,
     )
 
 
 def text_of(prepared, part):
     shard = getattr(prepared, part)
-    return prepared.tokenizer.decode([int(token) for token in shard.tokens])
+    return prepared.tokenizer.decode([int(token) for token in shard.tokens[:]])
 
 
 @pytest.fixture
@@ -60,8 +81,8 @@ def test_the_tokenizer_is_trained_on_the_training_part_only(tmp_path):
     path.write_text(LINE * 90 + "é" + LINE * 10, encoding="utf-8")
     prepared = prepare(tmp_path / "tokens", path, text=TextOptions(tokenizer="characters"))
     assert prepared.tokenizer.special_ids.unk is not None
-    assert prepared.tokenizer.special_ids.unk in prepared.validation.tokens
-    assert prepared.tokenizer.special_ids.unk not in prepared.train.tokens
+    assert prepared.tokenizer.special_ids.unk in prepared.validation.tokens[:]
+    assert prepared.tokenizer.special_ids.unk not in prepared.train.tokens[:]
 
 
 def test_documents_end_with_an_end_of_text_token_and_one_may_be_cut_in_two(tmp_path):
@@ -71,8 +92,8 @@ def test_documents_end_with_an_end_of_text_token_and_one_may_be_cut_in_two(tmp_p
     prepared = prepare(tmp_path / "tokens", path, data=DataOptions(split=0.5))
     eos = prepared.tokenizer.special_ids.eos
     train, validation = prepared.train, prepared.validation
-    assert (train.tokens == eos).sum() == 1  # the second document is cut
-    assert (validation.tokens == eos).sum() == 2
+    assert (train.tokens[:] == eos).sum() == 1  # the second document is cut
+    assert (validation.tokens[:] == eos).sum() == 2
     assert len(train.ends) == 2
     assert len(validation.ends) == 2
     assert train.tokens[train.ends[0] - 1] == eos
@@ -93,13 +114,13 @@ def test_several_files_are_documents_in_order(tmp_path):
 def test_tokens_are_made_once_and_reused_while_nothing_changes(tmp_path, book):
     folder, told = tmp_path / "tokens", []
     prepare(folder, book, told=told)
-    made = (folder / RECIPE).stat().st_mtime_ns
+    made = (folder / PREPARED).stat().st_mtime_ns
     prepare(folder, book, told=told)
-    assert (folder / RECIPE).stat().st_mtime_ns == made
+    assert (folder / PREPARED).stat().st_mtime_ns == made
     assert "made earlier" in told[-1]
 
 
-@pytest.mark.parametrize("change", ["text", "split", "tokenizer", "a killed process"])
+@pytest.mark.parametrize("change", ["text", "split", "tokenizer", "a plan never written"])
 def test_tokens_are_made_anew_when_something_changes(tmp_path, book, change):
     folder, told = tmp_path / "tokens", []
     prepare(folder, book)
@@ -111,17 +132,153 @@ def test_tokens_are_made_anew_when_something_changes(tmp_path, book, change):
     elif change == "tokenizer":
         text = TextOptions(tokenizer="bpe", vocab_size=300)
     else:
-        (folder / RECIPE).unlink()
+        (folder / SPEC).unlink()
     prepared = prepare(folder, book, text=text, data=data, told=told)
     assert not any("made earlier" in line for line in told)
     whole = text_of(prepared, "train") + text_of(prepared, "validation")
     assert whole == book.read_text(encoding="utf-8")
 
 
+def test_what_a_killed_process_has_done_stays_and_the_rest_is_done(tmp_path, book, small_tasks):
+    whole, folder = prepare(tmp_path / "whole", book), tmp_path / "tokens"
+    prepare(folder, book)
+    shutil.rmtree(task_folder(folder, 1))
+    (folder / PREPARED).unlink()
+    (folder / "tasks" / ".00001.leftover").mkdir()
+    kept = task_folder(folder, 0).stat().st_mtime_ns
+    prepared = prepare(folder, book)
+    assert task_folder(folder, 0).stat().st_mtime_ns == kept
+    assert not list((folder / "tasks").glob(".*"))
+    assert files_of(folder) == files_of(tmp_path / "whole")
+    assert text_of(prepared, "train") == text_of(whole, "train")
+
+
+def test_unfinished_tokens_are_not_opened(tmp_path, book):
+    folder = tmp_path / "tokens"
+    prepare(folder, book)
+    (folder / PREPARED).unlink()
+    with pytest.raises(DataError, match="was not finished"):
+        open_prepared(folder)
+
+
+def test_several_processes_make_the_bytes_that_one_makes(tmp_path, book, small_tasks):
+    one = prepare(tmp_path / "one", book)
+    done = []
+    several = prepare(
+        tmp_path / "several", book, workers=2, progress=lambda *counts: done.append(counts)
+    )
+    assert files_of(tmp_path / "one") == files_of(tmp_path / "several")
+    assert text_of(one, "train") == text_of(several, "train")
+    total = len(list((tmp_path / "several" / "tasks").iterdir()))
+    assert total > 3
+    assert done == [(count, total) for count in range(1, total + 1)]
+
+
+def test_ranks_share_the_tasks_and_the_last_step_closes_them(tmp_path, book, small_tasks):
+    whole, folder = prepare(tmp_path / "whole", book), tmp_path / "tokens"
+    sources = find_sources([str(book)])
+    text, data = TextOptions(), DataOptions()
+    plan_text(folder, sources, inspect_all(sources, text), text=text, data=data, tell=str)
+    with pytest.raises(DataError, match="not finished"):
+        open_prepared(folder)
+    counts = [run_rank(folder, rank=rank, world_size=3) for rank in (2, 0, 1)]
+    assert sum(counts) == len(list((folder / "tasks").iterdir()))
+    assert run_rank(folder, rank=0, world_size=3) == 0
+    assert text_of(finish(folder), "train") == text_of(whole, "train")
+    assert files_of(folder) == files_of(tmp_path / "whole")
+    with pytest.raises(DataError, match="from 0 to 2, got 3"):
+        run_rank(folder, rank=3, world_size=3)
+
+
+def test_a_source_that_changes_while_it_is_prepared_is_noticed(tmp_path, book, small_tasks):
+    folder = tmp_path / "tokens"
+    sources = find_sources([str(book)])
+    text, data = TextOptions(), DataOptions()
+    plan_text(folder, sources, inspect_all(sources, text), text=text, data=data, tell=str)
+    book.write_text(LINE * 99, encoding="utf-8")
+    with pytest.raises(DataError, match=r"book\.txt has changed"):
+        finish(folder)
+    prepared = prepare(folder, book)
+    assert prepared.train.metadata.characters + prepared.validation.metadata.characters == (
+        99 * len(LINE)
+    )
+
+
+def test_a_task_twice_done_at_the_same_time_is_done_once(tmp_path, book):
+    folder = tmp_path / "tokens"
+    prepare(folder, book)
+    work = open_work(folder)
+    before = files_of(folder)
+    place = task_folder(folder, 0)
+    hidden = place.rename(folder / "hidden")
+    original = os.rename
+
+    def rename(old, new):  # another worker is faster by a moment
+        if new == place and hidden.exists():
+            original(hidden, place)
+        return original(old, new)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "rename", rename)
+        assert run_task(work, 0)
+    assert files_of(folder) == before
+    assert not run_task(work, 0)
+
+
+def test_a_full_disk_is_told_and_what_is_done_stays(tmp_path, book, small_tasks, monkeypatch):
+    folder = tmp_path / "tokens"
+    whole = text_of(prepare(tmp_path / "whole", book), "train")
+    original = ShardWriter.append
+
+    def append(writer, ids):
+        if "00002" in str(writer.folder):
+            raise OSError(28, "No space left on device")
+        original(writer, ids)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ShardWriter, "append", append)
+        with pytest.raises(DataError, match="00002: No space left on device"):
+            prepare(folder, book)
+    assert sorted(path.name for path in (folder / "tasks").iterdir()) == ["00000", "00001"]
+    assert text_of(prepare(folder, book), "train") == whole
+
+
+def test_documents_and_files_stay_whole_in_one_part(tmp_path):
+    for number in range(20):
+        (tmp_path / f"{number:02}.txt").write_text(f"{number:02} {LINE}" * (1 + number))
+    for by in ("document", "file"):
+        data = DataOptions(split=0.8, split_by=by)
+        prepared = prepare(tmp_path / by, tmp_path, data=data, text=TextOptions(tokenizer="bpe"))
+        validation = {text_of(prepared, "validation")[i : i + 2] for i in (0,)}
+        assert validation == {"04"}
+        assert len(prepared.validation.ends) == 4
+        assert len(prepared.train.ends) == 16
+        for number in range(20):
+            inside = f"{number:02} The" in text_of(prepared, "validation")
+            assert inside == (number % 5 == 4)
+
+
+def test_one_document_cannot_be_split_by_document(tmp_path, book):
+    with pytest.raises(TextError, match="at least two of them, and there is 1"):
+        prepare(tmp_path / "tokens", book, data=DataOptions(split_by="document"))
+
+
+def test_cleaned_text_is_what_is_tokenized_and_the_report_is_told(tmp_path):
+    path, told = tmp_path / "rows.jsonl", []
+    rows = [LINE * 4, LINE * 4, LINE * 3, "short"]
+    path.write_text("".join(json.dumps({"text": row}) + "\n" for row in rows))
+    data = DataOptions(split=0.5, clean="exact-duplicates,min-length=10")
+    prepared = prepare(tmp_path / "tokens", path, data=data, told=told)
+    whole = text_of(prepared, "train") + text_of(prepared, "validation")
+    assert whole == LINE * 7
+    assert any("exact-duplicates" in line for line in told)
+    assert prepared.train.metadata.sources[0]["characters"] == len(LINE) * 11 + 5
+
+
 def test_shards_of_another_tokenizer_are_refused_naming_both(tmp_path, book):
     folder = tmp_path / "tokens"
     prepared = prepare(folder, book)
-    metadata = folder / "train" / "tokens.ds.metadata"
+    metadata = task_folder(folder, 0) / "train" / "tokens.ds.metadata"
     values = json.loads(metadata.read_text()) | {"tokenizer": "f" * 64}
     metadata.write_text(json.dumps(values))
     with pytest.raises(DataError, match=f"ffffffffffff.*{prepared.tokenizer.fingerprint[:12]}"):
@@ -136,7 +293,7 @@ def test_a_text_of_one_character_cannot_be_cut(tmp_path):
 
 
 def test_tokens_that_are_not_there_are_told(tmp_path):
-    with pytest.raises(DataError, match="no prepared tokens"):
+    with pytest.raises(DataError, match="there are no tokens"):
         open_prepared(tmp_path)
 
 
@@ -150,7 +307,8 @@ def test_one_line_of_100_megabytes_is_prepared_in_bounded_memory(tmp_path):
     code = (
         "import resource, sys; from pathlib import Path\n"
         "from cloche.data.options import DataOptions\n"
-        "from cloche.data.prepare import inspect_all, prepare_text\n"
+        "from cloche.data.plan import inspect_all\n"
+        "from cloche.data.prepare import prepare_text\n"
         "from cloche.text.options import TextOptions\n"
         "from cloche.text.sources import find_sources\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"

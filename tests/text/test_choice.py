@@ -24,7 +24,9 @@ def statistics(
 
 def choose(train: TextStatistics, validation: TextStatistics | None = None, **options):
     return choose_tokenizer(
-        TextOptions(**options), train=train, validation=validation or statistics(1)
+        TextOptions(**options),
+        train=lambda: train,
+        validation=lambda: validation or statistics(1),
     )
 
 

@@ -9,6 +9,7 @@ import tyro
 
 from cloche.cli.environment import cache_folder, data_folder
 from cloche.cli.parse import parse
+from cloche.cli.prepare import Prepare, prepare
 from cloche.errors import SettingError
 
 
@@ -61,13 +62,14 @@ class Fetch:
 
 
 def main(arguments: list[str]) -> int:
-    """Run one of the four."""
+    """Run one of them."""
     verbs = {"list": (List, _list), "inspect": (Inspect, _inspect), "show": (Show, _show)}
-    verbs["fetch"] = (Fetch, _fetch)
+    verbs |= {"fetch": (Fetch, _fetch), "prepare": (Prepare, prepare)}
     if not arguments or arguments[0] in ("-h", "--help"):
-        print("usage: cloche data {list,inspect,show,fetch} ...\n")
+        print("usage: cloche data {list,inspect,show,fetch,prepare} ...\n")
         for name, (command, _) in verbs.items():
-            print(f"  {name:<8} {(command.__doc__ or '').strip()}")
+            about = " ".join((command.__doc__ or "").split())
+            print(f"  {name:<8} {about}")
         return 0 if arguments else 2
     name, *rest = arguments
     if name not in verbs:

@@ -74,7 +74,7 @@ class ShardWriter:
     def __init__(self, folder: Path, *, vocab_size: int, tokenizer: str) -> None:
         self.folder = folder
         self.tokenizer = tokenizer
-        self.dtype = np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
+        self.dtype = dtype_of(vocab_size)
         self.count = 0
         self.ends: list[int] = []
         self._temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
@@ -84,7 +84,7 @@ class ShardWriter:
 
     def append(self, ids: Iterable[int] | np.ndarray) -> None:
         """Add tokens to the document being written."""
-        array = np.asarray(ids, dtype=np.int64).astype(self.dtype)
+        array = np.asarray(ids).astype(self.dtype)
         array.tofile(self._file)
         self.count += len(array)
 
@@ -125,6 +125,11 @@ class ShardWriter:
         """Remove what was written, after an error."""
         self._file.close()
         shutil.rmtree(self._temporary, ignore_errors=True)
+
+
+def dtype_of(vocab_size: int) -> np.dtype:
+    """The smallest type of a shard that holds all ids."""
+    return np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
 
 
 def read_metadata(folder: Path) -> ShardMetadata:

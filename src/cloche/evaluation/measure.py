@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from cloche.data.batches import TokensInMemory
-from cloche.data.prepare import TOKENIZER, VALIDATION
-from cloche.data.shards import Shard
+from cloche.data.joined import JoinedShards
+from cloche.data.prepare import open_prepared
+from cloche.data.tasks import TOKENIZER
 from cloche.errors import DataError, TextError
 from cloche.evaluation.likelihood import Likelihood, summed_nats
 from cloche.run import LM
-from cloche.text.cutting import safe_pieces
+from cloche.text.cutting import joinable_pieces
 from cloche.text.ingest import documents, inspect_source, require_text
 from cloche.text.sources import SourceFile
 
@@ -25,7 +26,7 @@ def measure_validation(lm: LM, run: Path, *, stride: int | None = None) -> Likel
     another tokenizer.
     """
     folder = _tokens_of(run)
-    shard = Shard(folder / VALIDATION)
+    shard = open_prepared(folder).validation
     if shard.metadata.tokenizer != lm.tokenizer.fingerprint:
         raise DataError(
             f"{folder / TOKENIZER} ({shard.metadata.tokenizer[:12]}) is not the tokenizer of the "
@@ -48,7 +49,7 @@ def measure_sources(
     for source, report in zip(sources, reports, strict=True):
         for document in documents(source, report.encoding):
             ids: list[int] = []
-            for piece in safe_pieces(document.pieces()):
+            for piece in joinable_pieces(lm.tokenizer, document.pieces()):
                 ids.extend(lm.tokenizer.encode(piece))
                 characters += len(piece)
                 utf8_bytes += len(piece.encode("utf-8"))
@@ -65,7 +66,7 @@ def default_stride(context: int) -> int:
     return max(1, context // 2)
 
 
-def _nats(lm: LM, tokens: Shard | TokensInMemory, *, stride: int | None) -> float:
+def _nats(lm: LM, tokens: JoinedShards | TokensInMemory, *, stride: int | None) -> float:
     context = lm.config.context
     first = lm.prompt_ids("")[-1]
     return summed_nats(

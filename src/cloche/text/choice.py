@@ -6,7 +6,7 @@ often enough to be learned.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import Any, Literal
@@ -62,12 +62,22 @@ class TokenizerChoice:
 
 
 def choose_tokenizer(
-    options: TextOptions, *, train: TextStatistics, validation: TextStatistics
+    options: TextOptions,
+    *,
+    train: Callable[[], TextStatistics],
+    validation: Callable[[], TextStatistics],
 ) -> TokenizerChoice:
     """The tokenizer for a text, given its training part and the part kept for validation.
 
-    What the options say is done; what they leave open follows from the text.
+    What the options say is done; what they leave open follows from the text, which is counted only
+    where it has to be.
     """
+    return _choose(options, train(), validation())
+
+
+def _choose(
+    options: TextOptions, train: TextStatistics, validation: TextStatistics
+) -> TokenizerChoice:
     lacking = validation.alphabet - train.alphabet
     if options.tokenizer == "characters":
         return _characters(train, lacking, why="as asked")

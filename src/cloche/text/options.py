@@ -14,8 +14,10 @@ class TextOptions:
     """characters: one token a character. bpe: byte-level BPE trained on the training part."""
     vocab_size: int | None = None
     """Size of a trained BPE vocabulary, special tokens included; from the text when not given."""
+    column: str | None = None
+    """What holds the text in rows of .jsonl, .csv and .parquet; text when not given."""
     skip_bad: bool = False
-    """Count and skip rows of .jsonl that cannot be read, instead of stopping at the first."""
+    """Count and skip rows that cannot be read, instead of stopping at the first."""
 
     def problems(self) -> list[str]:
         """What cannot be used, one sentence each."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cloche.data.batches import Batch, Windows, fixed_starts
+from cloche.data.batches import Batch, fixed_starts, training_windows
 from cloche.data.prepare import PreparedText
 from cloche.errors import CheckpointError, RunError
 from cloche.evaluation.likelihood import evaluation_mode, mean_loss
@@ -115,11 +115,8 @@ def make_training(
     options, config = choice.options.train, choice.config
     assert options.batch is not None, "choices completes the options"
     part = options.batch // options.accumulate
-    windows = Windows(
-        prepared.train,
-        context=config.context,
-        seed=options.seed,
-        stride=choice.options.data.stride,
+    windows = training_windows(
+        prepared.train, context=config.context, seed=options.seed, options=choice.options.data
     )
 
     def batches(step: int, number: int) -> Batch:

@@ -5,8 +5,7 @@ from typing import Literal
 
 import torch
 
-from cloche.data.batches import Windows
-from cloche.data.shards import Shard
+from cloche.data.batches import Tokens, Windows
 from cloche.model.build import build_model
 from cloche.model.config import ModelConfig, ModelOptions
 from cloche.model.presets import complete
@@ -65,8 +64,8 @@ def complete_options(
     options: RunOptions,
     *,
     vocab_size: int,
-    train: Shard,
-    validation: Shard,
+    train: Tokens,
+    validation: Tokens,
     machine: Machine,
     seconds: float,
 ) -> Choice:
@@ -75,8 +74,8 @@ def complete_options(
     budget = Budget(
         seconds=seconds,
         flops_per_second=machine.flops_per_second if timed else NOMINAL_FLOPS,
-        train_tokens=len(train),
-        validation_tokens=len(validation),
+        train_tokens=len(train.tokens),
+        validation_tokens=len(validation.tokens),
     )
     config = choose_model(options.model, budget, vocab_size=vocab_size)
     tokens = tokens_within(budget, config)
@@ -91,7 +90,7 @@ def complete_options(
     else:
         step_seconds = _measure(config, train, batch=batch, machine=machine, options=options)
         steps = max(1, int(seconds / (OVERHEAD * step_seconds)))
-    epochs = steps * batch * config.context / len(train)
+    epochs = steps * batch * config.context / len(train.tokens)
     if options.model.dropout is None and config.family != "bigram":
         config = replace(config, dropout=choose_dropout(epochs))
     chosen = replace(
@@ -103,11 +102,11 @@ def complete_options(
     return Choice(chosen, config, steps, step_seconds, machine.flops_per_second)
 
 
-def describe(choice: Choice, train: Shard) -> list[str]:
+def describe(choice: Choice, train: Tokens) -> list[str]:
     """What was chosen, in sentences for the screen."""
     config, options = choice.config, choice.options.train
     assert options.batch is not None, "complete_options fills it in"
-    passes = choice.steps * options.batch * config.context / len(train)
+    passes = choice.steps * options.batch * config.context / len(train.tokens)
     shape = (
         f"a table of {config.vocab_size:,} x {config.vocab_size:,}"
         if config.family == "bigram"
@@ -195,7 +194,7 @@ def _whole_parts(batch: int, parts: int) -> int:
 
 
 def _measure(
-    config: ModelConfig, train: Shard, *, batch: int, machine: Machine, options: RunOptions
+    config: ModelConfig, train: Tokens, *, batch: int, machine: Machine, options: RunOptions
 ) -> float:
     """Seconds for the passes of one step of this model on this machine."""
     part = batch // options.train.accumulate

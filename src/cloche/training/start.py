@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ from rich.console import Console
 from cloche.config import check, nest, with_values
 from cloche.data.batches import require_length
 from cloche.data.corpora import resolve
-from cloche.data.prepare import PreparedText, inspect_all, open_prepared, prepare_text
-from cloche.errors import RunError, TextError
+from cloche.data.plan import default_name, describe_sources, inspect_all
+from cloche.data.prepare import PreparedText, is_prepared, open_prepared, prepare_text
+from cloche.errors import RunError, SettingError, TextError, join_problems
 from cloche.text.ingest import SourceReport
-from cloche.text.sources import STANDARD_INPUT, find_sources
+from cloche.text.sources import STANDARD_INPUT, find_with_skipped
 from cloche.training.assemble import build_parts, make_training, restore
 from cloche.training.choices import DEFAULT_MINUTES, OVERHEAD, Choice, complete_options, describe
 from cloche.training.events import Event, Listener, Notice
@@ -108,11 +109,7 @@ def default_folder(names: Sequence[str]) -> Path:
     """`runs/NAME`, NAME from the first text's name."""
     if not names:
         raise RunError("name a text to train on, or with --out a run to go on with")
-    name = "standard-input" if names[0] == STANDARD_INPUT else Path(names[0]).resolve().name
-    while Path(name).suffix.lower() in (".txt", ".md", ".jsonl", ".gz"):
-        name = Path(name).stem
-    kept = "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip("-.")
-    return Path("runs") / (kept or "text")
+    return Path("runs") / default_name(names)
 
 
 def with_tokenizer(options: RunOptions, prepared: PreparedText) -> RunOptions:
@@ -120,6 +117,18 @@ def with_tokenizer(options: RunOptions, prepared: PreparedText) -> RunOptions:
     choice = prepared.choice
     size = choice.vocab_size if choice.kind == "bpe" else None
     return replace(options, text=replace(options.text, tokenizer=choice.kind, vocab_size=size))
+
+
+def options_of_preparation(options: RunOptions) -> list[str]:
+    """Names of the options that were set and that only the preparation of a text heeds."""
+    default = RunOptions()
+    data = ("split", "split_by", "clean")
+    names = [("text", field.name) for field in fields(options.text)] + [("data", n) for n in data]
+    return [
+        f"{section}.{name.replace('_', '-')}"
+        for section, name in names
+        if getattr(getattr(options, section), name) != getattr(getattr(default, section), name)
+    ]
 
 
 def _given_options(
@@ -165,7 +174,8 @@ class _Session:
     def run_all(self, *, begun: bool) -> TrainedRun:
         """Prepare, choose, build or restore, train."""
         prepared = self._prepare(begun=begun)
-        self.options = with_tokenizer(self.options, prepared)
+        if not self._given_tokens():
+            self.options = with_tokenizer(self.options, prepared)
         choice = self._choose(prepared)
         write_options(self.run, choice.options)
         for line in describe(choice, prepared.train):
@@ -208,31 +218,55 @@ class _Session:
         """The tokens of the sources; of a run that goes on, those it began with."""
         folder = self.run / TOKENS
         options = self.options
-        if begun and STANDARD_INPUT in options.sources and folder.exists():
+        if self._given_tokens():
+            return self._open_given(folder, Path(options.sources[0]))
+        begun = begun and is_prepared(folder)
+        if begun and STANDARD_INPUT in options.sources:
             return open_prepared(folder)  # what came in then does not come in again
         try:
             names = resolve(
                 options.sources, data_folder=self.places.data, cache_folder=self.places.cache
             )
-            sources = find_sources(names, stdin_file=self.places.standard_input)
+            found = find_with_skipped(names, stdin_file=self.places.standard_input)
         except TextError as exc:
             if not begun:
                 raise
             self._warn(f"{exc}. Going on with the tokens made earlier from it.")
             return open_prepared(folder)
-        reports = inspect_all(sources, options.text)
-        for report in reports[:10]:
-            skipped = f", {report.bad_rows:,} bad rows skipped" if report.bad_rows else ""
-            self.say(f"{report.path}: {report.encoding}, {report.characters:,} characters{skipped}")
-        if len(reports) > 10:
-            self.say(f"... and {len(reports) - 10:,} more files")
-        if begun and folder.exists():
+        inspections = inspect_all(found.files, options.text)
+        reports = [inspection.report for inspection in inspections]
+        for line in describe_sources(reports, found.skipped):
+            self.say(line)
+        if begun:
             prepared = open_prepared(folder)
             self._refuse_other_text(prepared, reports)
             return prepared
         return prepare_text(
-            folder, sources, reports, text=options.text, data=options.data, tell=self.say
+            folder, found.files, inspections, text=options.text, data=options.data, tell=self.say
         )
+
+    def _given_tokens(self) -> bool:
+        """Whether the source is no text but tokens prepared before."""
+        sources = self.options.sources
+        return len(sources) == 1 and is_prepared(Path(sources[0]))
+
+    def _open_given(self, link: Path, folder: Path) -> PreparedText:
+        """Tokens that were prepared before; the run's own `tokens` leads to them."""
+        chosen = [
+            f"{name} is settled by the tokens in {folder}: leave it out, or train on the text"
+            for name in options_of_preparation(self.options)
+        ]
+        if chosen:
+            raise SettingError(join_problems(chosen))
+        prepared = open_prepared(folder)
+        if not link.exists():
+            link.unlink(missing_ok=True)
+            link.symlink_to(folder.resolve(), target_is_directory=True)
+        self.say(
+            f"Tokens: {len(prepared.train):,} to train on and {len(prepared.validation):,} to "
+            f"validate on, from {folder}."
+        )
+        return prepared
 
     def _refuse_other_text(self, prepared: PreparedText, reports: Sequence[SourceReport]) -> None:
         made_of = [source["utf8_sha256"] for source in prepared.train.metadata.sources]

@@ -1,0 +1,320 @@
+"""The plan of a preparation: what the text holds, its tokenizer, and the tasks to be done.
+
+Planning reads the sources once or twice in this process; the work itself, tokenizing, is shared out
+in tasks (`tasks.py`).
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from cloche.data.cleaning.clean import write_cleaned
+from cloche.data.cleaning.steps import parse_steps
+from cloche.data.options import DataOptions
+from cloche.data.spec import (
+    TRAIN,
+    VALIDATION,
+    PartName,
+    Piece,
+    Spec,
+    SpecSource,
+    make_split,
+    pieces_of,
+    place_pieces,
+    share_out,
+    signature,
+    task_bytes,
+)
+from cloche.data.stretches import stretches
+from cloche.data.tasks import SPEC, TOKENIZER
+from cloche.errors import DataError
+from cloche.text.choice import TokenizerChoice, choose_tokenizer, make_tokenizer, read_statistics
+from cloche.text.ingest import (
+    Inspection,
+    SourceRange,
+    SourceReport,
+    documents,
+    inspect_ranges,
+    require_text,
+)
+from cloche.text.options import TextOptions
+from cloche.text.sources import FORMATS, STANDARD_INPUT, SkippedFile, SourceFile
+
+PLAN = "plan.json"
+CLEANED = "cleaned.jsonl"
+FORMAT = 2
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a preparation was asked for and found, as `plan.json` keeps it."""
+
+    options: dict[str, Any]
+    reports: tuple[SourceReport, ...]
+    signatures: list[list[Any]]
+    """Path, size and time of the last change of each source."""
+    choice: TokenizerChoice
+    cleaning: str | None
+    """What cleaning changed and removed, in words."""
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """All that the tokens depend on."""
+        return {"options": self.options, "sources": fingerprints(self.reports)}
+
+
+def inspect_all(sources: Sequence[SourceFile], options: TextOptions) -> list[Inspection]:
+    """What each source holds. TextError where one cannot be read or all are blank."""
+    every_bytes = task_bytes(sum(signature(source)[0] for source in sources))
+    inspections = [
+        inspect_ranges(
+            source,
+            encoding=options.encoding,
+            skip_bad=options.skip_bad,
+            column=options.column,
+            every_bytes=every_bytes,
+        )
+        for source in sources
+    ]
+    require_text([inspection.report for inspection in inspections])
+    return inspections
+
+
+def default_name(sources: Sequence[str]) -> str:
+    """What a run or a preparation is called after its first source: without folder and ending."""
+    name = "standard-input" if sources[0] == STANDARD_INPUT else Path(sources[0]).resolve().name
+    while Path(name).suffix.lower() in (*FORMATS, ".gz", ".zst"):
+        name = Path(name).stem
+    kept = "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip("-.")
+    return kept or "text"
+
+
+def describe_sources(
+    reports: Sequence[SourceReport], skipped: Sequence[SkippedFile], *, most: int = 10
+) -> list[str]:
+    """What was found, in lines for the screen: the first files, and those left out."""
+    lines = []
+    for report in reports[:most]:
+        bad = f", {report.bad_rows:,} bad rows skipped" if report.bad_rows else ""
+        lines.append(f"{report.path}: {report.encoding}, {report.characters:,} characters{bad}")
+    if len(reports) > most:
+        lines.append(f"... and {len(reports) - most:,} more files")
+    lines += [f"Left out: {file.path} ({file.reason})" for file in skipped[:most]]
+    if len(skipped) > most:
+        lines.append(f"... and {len(skipped) - most:,} more files left out")
+    return lines
+
+
+def plan_text(
+    folder: Path,
+    sources: Sequence[SourceFile],
+    inspections: Sequence[Inspection],
+    *,
+    text: TextOptions,
+    data: DataOptions,
+    tell: Tell,
+) -> None:
+    """Begin a preparation in `folder`: cleaned text, tokenizer, and the tasks that are to be done.
+
+    One begun there of the same text in the same way is left as it is; another one is removed.
+    """
+    stored = read_plan(folder)
+    options = plan_options(text, data)
+    reports = tuple(inspection.report for inspection in inspections)
+    recipe = {"options": options, "sources": fingerprints(reports)}
+    if stored is not None and stored.recipe == recipe:
+        tell(f"Tokens: those made earlier in {folder}, as text and tokenizer are unchanged.")
+        return
+    if stored is not None:
+        tell(f"The text or its options changed since {folder} was made: preparing it again.")
+    _clear(folder)
+    report = None
+    read, found = list(sources), list(inspections)
+    if data.clean:
+        read, found, report = _clean(folder, read, found, text=text, steps=data.clean, tell=tell)
+    draft = _draft(read, found, text=text, data=data)
+    choice = choose_tokenizer(
+        text,
+        train=lambda: read_statistics(part_text(draft, TRAIN)),
+        validation=lambda: read_statistics(part_text(draft, VALIDATION)),
+    )
+    tell(f"Tokenizer: {choice.reason}.")
+    tokenizer = make_tokenizer(choice, part_text(draft, TRAIN))
+    if choice.vocab_size and tokenizer.vocab_size < choice.vocab_size:
+        tell(
+            f"The text supports a vocabulary of {tokenizer.vocab_size:,}, not "
+            f"{choice.vocab_size:,}: no pair of tokens occurs twice any more."
+        )
+    tokenizer.save(folder / TOKENIZER)
+    if not tokenizer.joinable:
+        draft = _draft(read, list(map(_undivided, found)), text=text, data=data)
+    several = sum(inspection.report.documents for inspection in found) > 1
+    separated = several and tokenizer.special_ids.eos is not None
+    spec = replace(
+        draft,
+        fingerprints=tuple(fingerprints(reports)),
+        tokenizer=tokenizer.fingerprint,
+        separated=separated,
+    )
+    plan = Plan(options, reports, _signatures(sources), choice, report)
+    write_json(folder / PLAN, asdict(plan))
+    _write_synced(folder / SPEC, spec.to_bytes())
+
+
+def read_plan(folder: Path) -> Plan | None:
+    """What the preparation in `folder` was asked for; None where none has begun."""
+    if not (folder / SPEC).exists():
+        return None
+    values = read_json(folder / PLAN)
+    if values is None:
+        return None
+    try:
+        reports = tuple(SourceReport(**report) for report in values.pop("reports"))
+        choice = TokenizerChoice(**values.pop("choice"))
+        return Plan(reports=reports, choice=choice, **values)
+    except (KeyError, TypeError) as exc:
+        raise DataError(
+            f"{folder / PLAN} is damaged ({exc}); delete {folder} to have it made anew"
+        ) from exc
+
+
+def unchanged(plan: Plan, sources: Sequence[SourceFile], options: dict[str, Any]) -> bool:
+    """Whether options, and every source's path, size and time are those of the plan."""
+    return plan.options == options and plan.signatures == _signatures(sources)
+
+
+def plan_options(text: TextOptions, data: DataOptions) -> dict[str, Any]:
+    """The options that a preparation depends on."""
+    chosen = {"split": data.split, "split_by": data.split_by, "clean": data.clean}
+    return {"format": FORMAT, "text": asdict(text), "data": chosen}
+
+
+def fingerprints(reports: Sequence[SourceReport]) -> list[dict[str, Any]]:
+    """What identifies each source's text, whatever its name and encoding."""
+    return [
+        {"characters": report.characters, "utf8_sha256": report.utf8_sha256} for report in reports
+    ]
+
+
+def part_text(spec: Spec, part: PartName) -> Iterator[str]:
+    """All text of one part."""
+    pieces = pieces_of(spec)
+    if spec.split.by == "position":  # what lies all on the other side need not be read
+        pieces = filter(partial(_has_any_of, part, spec.split.cut), pieces)
+    for stretch in stretches(spec, pieces):
+        if stretch.part == part:
+            yield from stretch.pieces
+        else:
+            for _ in stretch.pieces:
+                pass
+
+
+def _has_any_of(part: PartName, cut: int, piece: Piece) -> bool:
+    if part == TRAIN:
+        return piece.character < cut
+    return piece.character + piece.range.characters > cut
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The values of a file that a preparation wrote; None where there is none."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as exc:
+        raise DataError(
+            f"{path} is damaged ({exc}); delete {path.parent} to have it made anew"
+        ) from exc
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write a file whole or not at all."""
+    _write_synced(path, (json.dumps(values, ensure_ascii=False, indent=1) + "\n").encode("utf-8"))
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _clear(folder: Path) -> None:
+    """An empty folder; its specification goes first, so that no half of it is taken for whole."""
+    (folder / SPEC).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _signatures(sources: Sequence[SourceFile]) -> list[list[Any]]:
+    return [[os.path.realpath(source.path), *signature(source)] for source in sources]
+
+
+def _draft(
+    sources: Sequence[SourceFile],
+    inspections: Sequence[Inspection],
+    *,
+    text: TextOptions,
+    data: DataOptions,
+) -> Spec:
+    """The specification but for the tokenizer."""
+    spec_sources = []
+    for source, inspection in zip(sources, inspections, strict=True):
+        place = replace(source, path=source.path.resolve())
+        spec_sources.append(SpecSource(place, inspection.codec, *signature(source)))
+    sizes = [source.size for source in spec_sources]
+    return Spec(
+        sources=tuple(spec_sources),
+        fingerprints=(),
+        split=make_split(data, inspections),
+        tokenizer="",
+        separated=False,
+        skip_bad=text.skip_bad,
+        column=text.column,
+        tasks=share_out(place_pieces(inspections), sizes, task_bytes=task_bytes(sum(sizes))),
+    )
+
+
+def _undivided(inspection: Inspection) -> Inspection:
+    """Running text in one range, for a tokenizer that needs documents whole."""
+    if len(inspection.ranges) == 1 or inspection.ranges[0].ends:  # rows are documents already
+        return inspection
+    report = inspection.report
+    whole = SourceRange(characters=report.characters, documents=report.documents)
+    return replace(inspection, ranges=(whole,))
+
+
+def _clean(
+    folder: Path,
+    sources: Sequence[SourceFile],
+    inspections: Sequence[Inspection],
+    *,
+    text: TextOptions,
+    steps: str,
+    tell: Tell,
+) -> tuple[list[SourceFile], list[Inspection], str]:
+    """The cleaned text, as a source of its own in `folder`, and what cleaning did."""
+
+    def found() -> Iterator[tuple[str, str]]:
+        for source, inspection in zip(sources, inspections, strict=True):
+            encoding = inspection.report.encoding
+            for document in documents(source, encoding, skip_bad=text.skip_bad, column=text.column):
+                yield document.name, "".join(document.pieces())
+
+    path = folder / CLEANED
+    report = write_cleaned(path, found(), parse_steps(steps))
+    tell(report.to_text())
+    cleaned = SourceFile(f"{path} (cleaned)", path, format="jsonl")
+    every_bytes = task_bytes(signature(cleaned)[0])
+    inspection = inspect_ranges(cleaned, encoding="utf-8", every_bytes=every_bytes)
+    require_text([inspection.report])
+    return [cleaned], [inspection], report.to_text()
