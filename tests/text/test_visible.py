@@ -6,6 +6,7 @@ from cloche.text.bpe import BytePairTokenizer, train_bpe
 from cloche.text.byte_stream import REPLACEMENT
 from cloche.text.characters import CharacterTokenizer
 from cloche.text.visible import Part, TokenReader, one_line, readable, visible, visible_bytes
+from cloche.text.words import WordTokenizer
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +92,9 @@ def test_special_tokens_stand_between_the_text_of_others():
     tokenizer = CharacterTokenizer("ab")
     end = tokenizer.special_tokens["<|endoftext|>"]
     assert TokenReader(tokenizer).together([0, end, 1]) == "a<|endoftext|>b"
+
+
+def test_words_are_joined_as_they_are_written():
+    tokenizer = WordTokenizer(["tea", ",", "like"])
+    ids = tokenizer.encode("like coffee, tea")
+    assert TokenReader(tokenizer).together(ids) == "like <|unk|>, tea"

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from cloche.data.prepare import open_prepared
+from cloche.data.tasks import TOKENIZER
 from cloche.errors import DataError
 from cloche.text.tokenized import NOTHING, Kept, TokenizedText
 from cloche.text.tokenizer import Tokenizer
@@ -15,15 +16,12 @@ _COUNTED_TOKENS = 1 << 20  # at a time
 
 
 def find_training_tokens(source: Path) -> Path | None:
-    """The folder with the tokens that a run, given itself or by a checkpoint, learned from.
-
-    None where `source` is no run, or its tokens were deleted.
-    """
-    if not source.is_dir():
-        return None
-    for folder in (source, source.resolve().parent.parent):  # of runs/x/checkpoints/step-000500
-        if (folder / TOKENS).is_dir() and (folder / "checkpoints").is_dir():
-            return folder / TOKENS
+    """The folder of prepared tokens that `source` is, or that it as a run or checkpoint learned
+    from. None where there is none: the tokens were deleted, or it is something else."""
+    run_of_checkpoint = source.resolve().parent.parent  # of runs/x/checkpoints/step-000500
+    for folder in (source, source / TOKENS, run_of_checkpoint / TOKENS):
+        if (folder / TOKENIZER).is_dir():
+            return folder
     return None
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from cloche.text.tokenizer import Tokenizer
+from cloche.text.words import WordTokenizer
 
 SPACE, TAB, LINE_FEED, RETURN = "·", "→", "↵", "␍"
 
@@ -76,6 +77,8 @@ class TokenReader:
         Unlike there, special tokens are shown by name, and what begins or ends in half a character
         as hex.
         """
+        if isinstance(self.tokenizer, WordTokenizer):  # which knows what a space belongs before
+            return self.tokenizer.decode_with_special(ids)
         shown, run = [], []
         for token_id in ids:
             name = self._names.get(token_id)
@@ -87,7 +90,7 @@ class TokenReader:
         return "".join([*shown, self._ordinary(run)])
 
     def _ordinary(self, ids: Sequence[int]) -> str:
-        """Of ordinary tokens: as decoded, since that knows where words are joined by spaces."""
+        """Of ordinary tokens: as decoded, since bytes alone do not tell where spaces belong."""
         data = b"".join(map(self.tokenizer.token_bytes, ids))
         try:
             data.decode("utf-8")
