@@ -293,7 +293,7 @@ def test_a_text_of_one_character_cannot_be_cut(tmp_path):
 
 
 def test_tokens_that_are_not_there_are_told(tmp_path):
-    with pytest.raises(DataError, match="there are no tokens"):
+    with pytest.raises(DataError, match="no prepared tokens"):
         open_prepared(tmp_path)
 
 

@@ -58,12 +58,16 @@ class JoinedShards:
     def __init__(self, shards: Sequence[Shard], *, metadata: ShardMetadata) -> None:
         """`metadata` is what holds of all together; see `joined_metadata`."""
         self.metadata = metadata
+        self._shards = tuple(shards)
         self.tokens = JoinedTokens(
             [shard.tokens for shard in shards], dtype=np.dtype(metadata.dtype)
         )
         starts = np.cumsum([0, *map(len, shards)])
         ends = [shard.ends + start for shard, start in zip(shards, starts, strict=False)]
         self.ends = np.concatenate([np.zeros(0, np.int64), *ends])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _joined, (self._shards, self.metadata)
 
     @property
     def separated(self) -> bool:
@@ -72,6 +76,10 @@ class JoinedShards:
 
     def __len__(self) -> int:
         return self.metadata.count
+
+
+def _joined(shards: tuple[Shard, ...], metadata: ShardMetadata) -> JoinedShards:
+    return JoinedShards(shards, metadata=metadata)
 
 
 def joined_metadata(

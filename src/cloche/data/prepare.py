@@ -172,7 +172,11 @@ def open_prepared(folder: Path) -> PreparedText:
     totals = read_json(folder / PREPARED)
     if totals is None:
         begun = (folder / SPEC).exists()
-        state = "the preparation of the tokens was not finished" if begun else "there are no tokens"
+        state = (
+            "the preparation of the tokens was not finished"
+            if begun
+            else "there are no prepared tokens"
+        )
         raise DataError(f"{state} in {folder}")
     work, plan = open_work(folder), read_plan(folder)
     if totals["spec"] != work.spec.fingerprint or plan is None:

@@ -59,6 +59,9 @@ class Shard:
             self.tokens = np.zeros(0, dtype)  # an empty file cannot be mapped
         self.ends = np.fromfile(folder / INDEX, dtype="<u8").astype(np.int64)
 
+    def __reduce__(self) -> tuple[type["Shard"], tuple[Path]]:
+        return Shard, (self.folder,)  # another process maps the file, instead of being sent it
+
     @property
     def separated(self) -> bool:
         """Whether each document's last token is an end-of-text token."""
