@@ -12,7 +12,9 @@ VERBS = {
     "generate": "let a model continue a text",
     "chat": "write with a model, turn by turn",
     "eval": "measure how well a model predicts a text",
+    "tokenize": "show a text as tokens, how they came about, and how much each carries",
     "data": "look at texts: list, show, inspect, fetch",
+    "bench": "time cloche against bare libraries on this machine",
     "demo": "train on the built-in stories for a minute and read the result",
 }
 USER_ERROR, INTERRUPTED = 2, 130
