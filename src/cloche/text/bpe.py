@@ -8,7 +8,7 @@ Source: Sennrich et al. 2016, https://arxiv.org/abs/1508.07909; over bytes: Radf
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -46,6 +46,10 @@ class BytePairTokenizer:
         added = self.engine.get_added_tokens_decoder()
         self._special = {token.content: number for number, token in added.items()}
         self._token_bytes = _bytes_of_tokens(self.engine, special=set(added))
+
+    def __reduce__(self) -> tuple[type["BytePairTokenizer"], tuple[bytes]]:
+        # The engine forgets what it was told when it is copied to another process.
+        return BytePairTokenizer, (self._json,)
 
     @property
     def kind(self) -> str:
@@ -116,7 +120,7 @@ class BytePairTokenizer:
 
     def stream(self) -> "BytePairStream":
         """A new streaming decoder."""
-        return BytePairStream(self)
+        return BytePairStream(self.token_bytes)
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes that a token stands for; none for a special token."""
@@ -155,13 +159,14 @@ class BytePairTokenizer:
 class BytePairStream:
     """Ids to text one by one, never half a character."""
 
-    def __init__(self, tokenizer: BytePairTokenizer) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, token_bytes: Callable[[int], bytes]) -> None:
+        """`token_bytes` gives the bytes of a token."""
+        self._token_bytes = token_bytes
         self._text = ByteTextStream()
 
     def push(self, token_id: int) -> str:
         """The text up to the last whole character that this token completes."""
-        return self._text.push(self._tokenizer.token_bytes(token_id))
+        return self._text.push(self._token_bytes(token_id))
 
     def close(self) -> str:
         """One replacement sign where bytes were left that never became a character."""

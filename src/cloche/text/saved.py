@@ -7,6 +7,7 @@ from cloche.errors import TokenizerError
 from cloche.text.bpe import BytePairTokenizer
 from cloche.text.characters import read_characters
 from cloche.text.files import TOKENIZER_FILE
+from cloche.text.published import read_published
 from cloche.text.tokenizer import Tokenizer
 from cloche.text.words import read_words
 
@@ -31,7 +32,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
             words = (saved.get("pre_tokenizer") or {}).get("type") == "Sequence"
             return read_words(saved, data) if words else read_characters(saved, data)
         if kind == "BPE":
-            return BytePairTokenizer(data)
+            return read_published(saved, data) or BytePairTokenizer(data)
     except TokenizerError as exc:
         raise TokenizerError(f"{path} cannot be used: {exc}. {_SUPPORTED}") from exc
     except Exception as exc:  # the engine raises plain Exception for what it cannot read

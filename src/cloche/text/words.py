@@ -65,6 +65,10 @@ class WordTokenizer:
         self._engine = Tokenizer.from_str(self._json.decode("utf-8"))
         self._engine.encode_special_tokens = True  # typed in a text, they are text
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The engine forgets what it was told when it is copied to another process.
+        return read_words, (json.loads(self._json), self._json)
+
     @property
     def kind(self) -> str:
         """`words`."""
