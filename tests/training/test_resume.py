@@ -159,9 +159,9 @@ def test_a_kill_between_a_checkpoint_and_its_links_is_mended(book, tmp_path, mon
 def test_resuming_keeps_the_tokens_as_they_are(book, tmp_path):
     run = tmp_path / "run"
     cloche.train(book, out=run, options=SMALL)
-    made = (run / "tokens" / "recipe.json").stat().st_mtime_ns
+    made = (run / "tokens" / "prepared.json").stat().st_mtime_ns
     cloche.train(out=run, resume=True)
-    assert (run / "tokens" / "recipe.json").stat().st_mtime_ns == made
+    assert (run / "tokens" / "prepared.json").stat().st_mtime_ns == made
 
 
 def test_a_run_without_its_options_is_not_begun_anew(book, tmp_path):

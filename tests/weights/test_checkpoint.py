@@ -14,7 +14,10 @@ import torch
 from safetensors.torch import load_file
 
 from cloche.errors import CheckpointError
+from cloche.model.build import build_model
 from cloche.model.config import ModelOptions
+from cloche.model.presets import complete
+from cloche.text.characters import CharacterTokenizer
 from cloche.weights import checkpoint as checkpoints
 from cloche.weights.checkpoint import (
     TrainerState,
@@ -364,3 +367,18 @@ def test_a_writer_killed_while_saving_leaves_the_checkpoint_whole_or_absent(tmp_
         assert not target.exists()
         assert len(sweep(tmp_path)) == 1
         assert list(target.parent.iterdir()) == []
+
+
+def test_another_tokenizer_beside_the_weights_is_refused_naming_both(tmp_path):
+    tokenizer = CharacterTokenizer("abc")
+    config = complete(
+        ModelOptions(family="bigram"), vocab_size=tokenizer.vocab_size, layers=1, width=1, context=4
+    )
+    folder = tmp_path / "step-000001"
+    save_checkpoint(folder, model=build_model(config), config=config, tokenizer=tokenizer, card="")
+    other = CharacterTokenizer("abd")
+    other.save(folder)
+    with pytest.raises(
+        CheckpointError, match=f"{other.fingerprint[:12]}.*{tokenizer.fingerprint[:12]}"
+    ):
+        load_model(folder)

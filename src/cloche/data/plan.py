@@ -190,6 +190,19 @@ def unchanged(plan: Plan, sources: Sequence[SourceFile], options: dict[str, Any]
     return plan.options == options and plan.signatures == _signatures(sources)
 
 
+def changed_sources(folder: Path) -> list[str]:
+    """Sources that have changed since the preparation in `folder` began; absent ones are not told:
+    tokens may be taken elsewhere without their text."""
+    plan = read_plan(folder)
+    changed = []
+    for path, size, modified_ns in plan.signatures if plan is not None else []:
+        if os.path.exists(path):
+            found = os.stat(path)
+            if (found.st_size, found.st_mtime_ns) != (size, modified_ns):
+                changed.append(path)
+    return changed
+
+
 def plan_options(text: TextOptions, data: DataOptions) -> dict[str, Any]:
     """The options that a preparation depends on."""
     chosen = {"split": data.split, "split_by": data.split_by, "clean": data.clean}

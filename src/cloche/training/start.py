@@ -14,13 +14,20 @@ from rich.console import Console
 from cloche.config import check, nest, with_values
 from cloche.data.batches import require_length
 from cloche.data.corpora import resolve
-from cloche.data.plan import default_name, describe_sources, inspect_all
+from cloche.data.plan import (
+    changed_sources,
+    default_name,
+    describe_sources,
+    inspect_all,
+    read_plan,
+)
 from cloche.data.prepare import PreparedText, is_prepared, open_prepared, prepare_text
 from cloche.errors import RunError, SettingError, TextError, join_problems
 from cloche.text.ingest import SourceReport
 from cloche.text.sources import STANDARD_INPUT, find_with_skipped
 from cloche.training.assemble import build_parts, make_training, restore
 from cloche.training.choices import DEFAULT_MINUTES, OVERHEAD, Choice, complete_options, describe
+from cloche.training.counted_run import count_run
 from cloche.training.events import Event, Listener, Notice
 from cloche.training.folder import (
     claimed,
@@ -176,6 +183,8 @@ class _Session:
         prepared = self._prepare(begun=begun)
         if not self._given_tokens():
             self.options = with_tokenizer(self.options, prepared)
+        if self.options.model.family == "ngram":
+            return self._count(prepared, begun=begun)
         choice = self._choose(prepared)
         write_options(self.run, choice.options)
         for line in describe(choice, prepared.train):
@@ -210,6 +219,21 @@ class _Session:
             best_loss=state.best_loss,
             signal=caught[0] if caught and not ended.finished else None,
         )
+
+    def _count(self, prepared: PreparedText, *, begun: bool) -> TrainedRun:
+        """Counted, where others are trained."""
+        with _signals_noted() as caught:
+            state = count_run(
+                self.run,
+                self.options,
+                prepared,
+                begun=begun,
+                listeners=self.listeners,
+                stop_requested=lambda: bool(caught),
+            )
+        finished = state.step == state.plan.steps
+        number = caught[0] if caught and not finished else None
+        return TrainedRun(self.run, state.step, finished, state.best_loss, signal=number)
 
     def _warn(self, text: str) -> None:
         self.tell(Notice(text, warning=True))
@@ -248,7 +272,7 @@ class _Session:
     def _given_tokens(self) -> bool:
         """Whether the source is no text but tokens prepared before."""
         sources = self.options.sources
-        return len(sources) == 1 and is_prepared(Path(sources[0]))
+        return len(sources) == 1 and read_plan(Path(sources[0])) is not None
 
     def _open_given(self, link: Path, folder: Path) -> PreparedText:
         """Tokens that were prepared before; the run's own `tokens` leads to them."""
@@ -259,6 +283,8 @@ class _Session:
         if chosen:
             raise SettingError(join_problems(chosen))
         prepared = open_prepared(folder)
+        for name in changed_sources(folder):
+            self._warn(f"{name} has changed since {folder} was made: prepare it again to have it.")
         if not link.exists():
             link.unlink(missing_ok=True)
             link.symlink_to(folder.resolve(), target_is_directory=True)

@@ -5,6 +5,7 @@ A process that dies leaves the earlier checkpoints as they were, and at most a l
 `sweep` removes. Which checkpoints a run has, and which of them stay, is at the end of this file.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -22,6 +23,7 @@ from cloche.errors import CheckpointError
 from cloche.model.build import LanguageModel, build_model
 from cloche.model.config import ModelConfig
 from cloche.model.decoder import Decoder
+from cloche.text.files import TOKENIZER_FILE
 from cloche.text.tokenizer import SpecialIds, Tokenizer
 from cloche.weights.hf import TIED_HEAD, from_hf_config, from_hf_name, to_hf_config, to_hf_name
 from cloche.weights.manifest import CARD, MANIFEST, TRAINER, verify, verify_model, write_manifest
@@ -33,6 +35,8 @@ WEIGHTS_INDEX = "model.safetensors.index.json"
 TRAINER_TENSORS = f"{TRAINER}/state.safetensors"
 TRAINER_VALUES = f"{TRAINER}/state.json"
 CHECKPOINTS = "checkpoints"
+TOKENIZER_KEY = "cloche_tokenizer"
+"""In config.json: the fingerprint of the tokenizer that the model was trained with."""
 LEFTOVER = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.(?P<kind>tmp|old)")
 
 
@@ -67,8 +71,9 @@ def save_checkpoint(
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         learned = special_ids or tokenizer.special_ids
-        _write_model(temporary, model=model, config=config, special_ids=learned)
         tokenizer.save(temporary)
+        own = {TOKENIZER_KEY: tokenizer.fingerprint}
+        _write_model(temporary, model=model, config=config, special_ids=learned, own=own)
         if trainer is not None:
             _write_trainer(temporary, trainer)
         (temporary / CARD).write_text(card, encoding="utf-8")
@@ -88,6 +93,7 @@ def load_model(
 
     A manifest, where there is one, is verified first. Raises CheckpointError.
     """
+    check_tokenizer(folder)
     if (folder / MANIFEST).exists():
         verify_model(folder)
     config = from_hf_config(_read_json(folder / CONFIG))
@@ -109,6 +115,23 @@ def load_model(
     if isinstance(model, Decoder):
         model.tie_weights()
     return model, config
+
+
+def check_tokenizer(folder: Path) -> None:
+    """Raise CheckpointError, naming both, where the tokenizer is not the one the model knows.
+
+    Folders that cloche has not written do not say which one that is.
+    """
+    expected = _read_json(folder / CONFIG).get(TOKENIZER_KEY)
+    path = folder / TOKENIZER_FILE
+    if expected is None or not path.is_file():
+        return
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != expected:
+        raise CheckpointError(
+            f"{path} is damaged or another model's tokenizer: its SHA-256 is {found[:12]}, this "
+            f"model was trained with {expected[:12]}. Put that one back"
+        )
 
 
 def load_special_ids(folder: Path) -> SpecialIds:
@@ -136,9 +159,14 @@ def load_trainer(folder: Path) -> TrainerState:
 
 
 def _write_model(
-    folder: Path, *, model: LanguageModel, config: ModelConfig, special_ids: SpecialIds
+    folder: Path,
+    *,
+    model: LanguageModel,
+    config: ModelConfig,
+    special_ids: SpecialIds,
+    own: dict[str, Any],
 ) -> None:
-    described = to_hf_config(config, special_ids)
+    described = to_hf_config(config, special_ids) | own
     _write_json(folder / CONFIG, described)
     if from_hf_config(_read_json(folder / CONFIG)) != config:
         raise CheckpointError(f"{folder / CONFIG} does not describe the model just written to it")
