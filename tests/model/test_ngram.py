@@ -18,7 +18,7 @@ from cloche.model.cache import KeyValueCache
 from cloche.model.config import ModelOptions
 from cloche.model.presets import complete
 from cloche.planning import flops
-from cloche.training.counted import count_model
+from cloche.training.counted_model import count_model
 from cloche.training.smoothing import estimate_discounts
 
 VOCAB = 5

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cloche.data.batches import TokensInMemory
+from cloche.model.config import Smoothing
 from cloche.training.counting import CountingOptions, Watch, count_ngrams
 from cloche.training.smoothing import FALLBACK_DISCOUNTS, estimate_discounts, smooth
 from cloche.training.sorted_runs import SortedRuns
@@ -25,7 +26,9 @@ def joined(documents, *, separated):
     return TokensInMemory(tokens, ends, separated)
 
 
-def counted(tokens, folder, *, order=3, smoothing="kneser-ney", most=10_000, chunk=1 << 22):
+def counted(
+    tokens, folder, *, order=3, smoothing: Smoothing = "kneser-ney", most=10_000, chunk=1 << 22
+):
     options = CountingOptions(
         order=order, vocab_size=VOCAB, smoothing=smoothing, max_ngrams=most, chunk_tokens=chunk
     )

@@ -56,9 +56,9 @@ class NGram(nn.Module):
         self.order = config.order
         # The probability of each token by itself: the order that looks at nothing. It bears the
         # name of the other families' table by token, which is where users look for the device.
-        self.embed_tokens = nn.Embedding(config.vocab_size, 1)
-        self.embed_tokens.weight.requires_grad_(False)
-        nn.init.constant_(self.embed_tokens.weight, 1 / config.vocab_size)
+        self.embed_tokens = nn.Embedding.from_pretrained(
+            torch.full((config.vocab_size, 1), 1 / config.vocab_size), freeze=True
+        )
         self.orders = nn.ModuleDict(
             {
                 str(order): OrderTable(config.ngrams[order - 1], contexts=config.ngrams[order - 2])

@@ -14,7 +14,7 @@ from cloche.errors import CheckpointError, RunError
 from cloche.evaluation.likelihood import evaluation_mode, mean_loss
 from cloche.generation.engine import Engine
 from cloche.generation.request import GenerationRequest
-from cloche.model.build import build_model
+from cloche.model.build import LanguageModel, build_model
 from cloche.model.initialise import initialise
 from cloche.planning.flops import flops_per_token
 from cloche.text.tokenizer import SpecialIds
@@ -25,6 +25,7 @@ from cloche.training.job import SaveCheckpoint, Training
 from cloche.training.machine import dtype_of, require_compiler
 from cloche.training.objectives import NextToken
 from cloche.training.optim import Optimizers, build_optimizers
+from cloche.training.options import TrainOptions
 from cloche.training.precision import ComputeModel
 from cloche.training.state import LoopState
 from cloche.weights.checkpoint import (
@@ -73,6 +74,29 @@ def restore(
     A damaged checkpoint is told by `warn`, and the one before it is taken. Raises RunError where
     the checkpoint was trained on another text than the one prepared.
     """
+    found = newest_trainer(run, prepared, warn=warn)
+    if found is None:
+        return None
+    folder, trainer = found
+    model, _ = load_model(folder)
+    parts.compute.masters.load_state_dict(model.state_dict())
+    parts.compute.refresh()
+    try:
+        parts.optimizers.load_state_tensors(trainer.tensors)
+        state = LoopState.from_values(trainer.values["loop"])
+        link(run, folder, state)  # a kill may have come between the checkpoint and its links
+        return state
+    except (ValueError, KeyError, TypeError) as exc:
+        raise CheckpointError(f"{folder}/trainer does not fit this run: {exc}") from exc
+
+
+def newest_trainer(
+    run: Path, prepared: PreparedText, *, warn: Callable[[str], None]
+) -> tuple[Path, TrainerState] | None:
+    """The run's newest whole checkpoint and the training state in it; None where it has none.
+
+    Raises RunError where it was trained on another text than the one prepared.
+    """
     folder = newest_whole(run, warn=warn)
     if folder is None:
         return None
@@ -84,16 +108,7 @@ def restore(
             f"the text is not the one {folder} was trained on: put that text back, or begin "
             "another run with --out"
         )
-    model, _ = load_model(folder)
-    parts.compute.masters.load_state_dict(model.state_dict())
-    parts.compute.refresh()
-    try:
-        parts.optimizers.load_state_tensors(trainer.tensors)
-        state = LoopState.from_values(trainer.values["loop"])
-        link(run, folder, state)  # a kill may have come between the checkpoint and its links
-        return state
-    except (ValueError, KeyError, TypeError) as exc:
-        raise CheckpointError(f"{folder}/trainer does not fit this run: {exc}") from exc
+    return folder, trainer
 
 
 def link(run: Path, folder: Path, state: LoopState) -> None:
@@ -165,27 +180,33 @@ def _evaluation(
 
 
 def _sampling(parts: Parts, prepared: PreparedText, choice: Choice) -> Callable[[int], Sampled]:
-    """Writes from the beginning of a document, or on from a line of the validation part."""
-    masters, tokenizer = parts.compute.masters, prepared.tokenizer
+    """Writes with the masters after a step."""
+    masters, options = parts.compute.masters, choice.options.train
+    return lambda step: sample(masters, prepared, options=options, step=step)
+
+
+def sample(
+    model: LanguageModel, prepared: PreparedText, *, options: TrainOptions, step: int
+) -> Sampled:
+    """What the model writes from the beginning of a document, or on from a line of the
+    validation part."""
+    tokenizer, context = prepared.tokenizer, model.config.context
     bos = tokenizer.special_ids.bos
     prompt = (
         (bos,)
         if prepared.validation.separated and bos is not None
-        else first_line(prepared, tokens=min(8, choice.config.context))
+        else first_line(prepared, tokens=min(8, context))
     )
-    tokens = choice.options.train.sample_tokens
-    seed = choice.options.train.seed
-
-    def write_sample(step: int) -> Sampled:
-        request = GenerationRequest(
-            prompt=prompt, max_tokens=tokens, temperature=0.8, seed=seed + step
-        )
-        with evaluation_mode(masters):
-            engine = Engine(masters, tokenizer, context=choice.config.context, rows=1)
-            answer = engine.generate([request])[0][0]
-        return Sampled(step, tokenizer.decode(prompt), answer.text)
-
-    return write_sample
+    request = GenerationRequest(
+        prompt=prompt,
+        max_tokens=options.sample_tokens,
+        temperature=0.8,
+        seed=options.seed + step,
+    )
+    with evaluation_mode(model):
+        engine = Engine(model, tokenizer, context=context, rows=1)
+        answer = engine.generate([request])[0][0]
+    return Sampled(step, tokenizer.decode(prompt), answer.text)
 
 
 def first_line(prepared: PreparedText, *, tokens: int) -> tuple[int, ...]:
@@ -206,9 +227,6 @@ def _saving(
 ) -> SaveCheckpoint:
     """Writes checkpoints/step-..., moves `latest` and `best` to it, and removes what is old."""
 
-    # in a single text no token ever begins or ends one: nothing is learned of them
-    learned = prepared.tokenizer.special_ids if prepared.train.separated else SpecialIds()
-
     def save(state: LoopState) -> Path:
         before_save()
         folder = run / "checkpoints" / f"step-{state.step:06}"
@@ -222,10 +240,15 @@ def _saving(
                 {"loop": state.to_values(), "sources": list(prepared.train.metadata.sources)},
             ),
             card=model_card(choice, prepared, state),
-            special_ids=learned,
+            special_ids=learned_special_ids(prepared),
         )
         link(run, folder, state)
         prune(run, keep=2)
         return folder
 
     return save
+
+
+def learned_special_ids(prepared: PreparedText) -> SpecialIds:
+    """The special tokens a model learns of: in a single text, none ever begins or ends one."""
+    return prepared.tokenizer.special_ids if prepared.train.separated else SpecialIds()

@@ -1,6 +1,7 @@
 """The README.md of a checkpoint: what the model is and how it came about, all of it measured."""
 
 from cloche.data.prepare import PreparedText
+from cloche.model.config import ModelConfig
 from cloche.planning.flops import parameter_count
 from cloche.training.choices import Choice
 from cloche.training.state import LoopState
@@ -24,10 +25,30 @@ def model_card(choice: Choice, prepared: PreparedText, state: LoopState) -> str:
         "optimizer": f"{options.optimizer}, learning rate {options.learning_rate}",
         "seed": str(options.seed),
     }
+    return _card(rows, library="transformers")
+
+
+def counted_card(config: ModelConfig, prepared: PreparedText, state: LoopState) -> str:
+    """The same for a counted model, which only cloche opens."""
+    train = prepared.train.metadata
+    return _card(
+        {
+            "family": f"ngram: counted, not trained; {config.smoothing} smoothing",
+            "order": f"{config.order}: it looks at the last {(config.order or 1) - 1} tokens",
+            "n-grams of each order": ", ".join(f"{count:,}" for count in config.ngrams),
+            "vocabulary": f"{config.vocab_size:,} ({prepared.tokenizer.kind})",
+            "counted over": f"{train.characters:,} characters, {train.count:,} tokens",
+            "validation loss": f"{state.best_loss:.4f} nats a token",
+        },
+        library="cloche",
+    )
+
+
+def _card(rows: dict[str, str], *, library: str) -> str:
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     return (
         "---\n"
-        "library_name: transformers\n"
+        f"library_name: {library}\n"
         "pipeline_tag: text-generation\n"
         "tags: [cloche]\n"
         "---\n"

@@ -1,12 +1,14 @@
 """The options of a training, and of a whole run. Loads no torch."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from cloche.data.options import DataOptions
 from cloche.model.config import ModelOptions
 from cloche.text.options import TextOptions
 
+COUNTED = ("seed", "sample_tokens")
+"""The options of a training that also mean something for a model that is counted."""
 Schedule = Literal["cosine", "linear", "constant"]
 
 
@@ -119,6 +121,27 @@ class RunOptions:
                 "train.optimizer muon moves the matrices of blocks, and a bigram has none: "
                 "leave it out"
             )
+        if self.model.family == "ngram":
+            found.extend(self._meaningless_for_counting())
         for section in (self.text, self.data, self.model, self.train):
             found.extend(section.problems())
         return found
+
+    def _meaningless_for_counting(self) -> list[str]:
+        names = ["minutes"] if self.minutes is not None else []
+        for section, default, heeded in (
+            (self.train, TrainOptions(), COUNTED),
+            (self.data, DataOptions(), ("split", "split_by", "clean")),
+        ):
+            prefix = "train" if section is self.train else "data"
+            names += [
+                f"{prefix}.{field.name.replace('_', '-')}"
+                for field in fields(section)
+                if field.name not in heeded
+                and getattr(section, field.name) != getattr(default, field.name)
+            ]
+        return [
+            f"{name} has no meaning with model.family ngram, which is counted and not trained: "
+            "leave it out"
+            for name in names
+        ]

@@ -1,4 +1,4 @@
-"""A run of the counted family: prepare, count, evaluate, write, save; one step and no loop."""
+"""From counts to the counted model, and what a text costs it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,11 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cloche.data.batches import Tokens
+from cloche.data.batches import Tokens, fixed_starts, windows_at
 from cloche.model.config import ModelConfig
 from cloche.model.ngram import NGram
 from cloche.training.counting import CountingOptions, OrderCounts, Watch, count_ngrams
 from cloche.training.smoothing import SmoothedOrder, smooth
+
+SPAN_TOKENS = 1 << 13
+"""Tokens evaluated at once."""
 
 
 def count_model(
@@ -74,3 +77,29 @@ def _told(order: int, counts: OrderCounts) -> str:
         f"{kept} kept, those that occur at least {counts.rarest:,} times; {counts.pruned:,} rarer "
         "ones went, to stay within model.max-ngrams."
     )
+
+
+def mean_nats(model: NGram, tokens: Tokens, *, count: int, watch: Watch | None = None) -> float:
+    """Mean negative log probability of about `count` tokens, spread over the text, in nats.
+
+    Of all tokens but the first, where there are no more. Unlike in a training's evaluation, each
+    has all of its context before it, and no other token's probability is computed.
+    """
+    watch = watch or Watch()
+    span = min(SPAN_TOKENS, len(tokens.tokens) - 1)
+    starts = fixed_starts(tokens, context=span, count=-(-count // span))
+    total, scored = 0.0, 0
+    with torch.no_grad():
+        for start in starts.tolist():
+            watch.check()
+            nats = _nats(model, tokens, start=start, span=span)
+            total, scored = total + float(nats.sum(dtype=torch.float64)), scored + len(nats)
+    return total / scored
+
+
+def _nats(model: NGram, tokens: Tokens, *, start: int, span: int) -> Tensor:
+    """Of the tokens after the places start, start + 1, ...; `span` of them."""
+    begin = max(0, start - model.order)  # before the span, for the context of its first tokens
+    batch = windows_at(tokens, np.array([begin]), context=start - begin + span)
+    found = model.hidden(batch.inputs, documents=batch.documents)
+    return -model.likelihoods(found, batch.targets)[0, start - begin :].log()
