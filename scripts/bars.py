@@ -18,6 +18,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from text_bars import prepare_kills, prepare_memory
+
 from cloche.data.corpora import resolve
 
 CLOCHE = [sys.executable, "-m", "cloche"]
@@ -152,8 +154,29 @@ def _same(one: Path, other: Path) -> bool:
     return digest(one) == digest(other)
 
 
+def ngrams(folder: Path) -> bool:
+    """Counted bigram and trigram on Shakespeare's characters, beside the neural bigram."""
+    text = [data_file("shakespeare.txt"), "--text.tokenizer", "characters"]
+    found = {}
+    for order in (2, 3, 5):
+        for smoothing in ("additive", "kneser-ney"):
+            run = str(folder / f"{smoothing}-{order}")
+            model = ["--model.family", "ngram", "--model.order", str(order)]
+            cloche_json("train", *text, *model, "--model.smoothing", smoothing, "--out", run)
+            found[smoothing, order] = cloche_json("eval", run)["nats_per_character"]
+    neural = str(folder / "neural")
+    cloche_json("train", *text, "--recipe", "bigram", "--out", neural)
+    found["neural", 2] = cloche_json("eval", neural)["nats_per_character"]
+    lines = ", ".join(f"{name} {order}: {nats:.4f}" for (name, order), nats in found.items())
+    print(f"ngrams on Shakespeare, validation nats a character: {lines}")
+    return 2.4 < found["additive", 2] < 2.6 and abs(found["neural", 2] - found["additive", 2]) < 0.1
+
+
 BARS: dict[str, Callable[[Path], bool]] = {
     "kills": kills,
+    "prepare-kills": prepare_kills,
+    "prepare-memory": prepare_memory,
+    "ngrams": ngrams,
     "shakespeare-2": lambda folder: shakespeare(folder, minutes=2, limit=1.88),
     "tangshi": tangshi,
     "shakespeare-10": lambda folder: shakespeare(folder, minutes=10, limit=1.65),
