@@ -119,7 +119,7 @@ class _Page:
         self._exact = 0  # elements around this place whose white space is meant
         self._exact_begins = False
 
-    def start(self, tag: str, _: Any) -> None:
+    def start(self, tag: str, *_: Any) -> None:
         self.begun = True
         tag = _local(tag)
         if tag in _LEFT_OUT:
