@@ -44,13 +44,12 @@ class TokenReader:
         return token_id in self._names
 
     def data(self, token_id: int) -> bytes:
-        """The bytes that the token stands for: of a special token, those of its name."""
+        """The bytes that the token stands for: of a special token, those of its name.
+
+        No bytes where no token has this id: some vocabularies have holes.
+        """
         name = self._names.get(token_id)
         return self.tokenizer.token_bytes(token_id) if name is None else name.encode("utf-8")
-
-    def is_empty(self, token_id: int) -> bool:
-        """Whether no token has this id: some vocabularies have holes."""
-        return not self.data(token_id)
 
     def is_whole(self, token_id: int) -> bool:
         """Whether the token is text by itself; else it holds a part of a character."""
@@ -101,7 +100,10 @@ class TokenReader:
 
 def readable(data: bytes) -> str:
     """The text of `data` as it is; bytes that form no whole character as hex, such as `<E9 BE>`."""
-    return "".join(shown for shown, _ in _stretches(data))
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return "".join(shown for shown, _ in _stretches(data))
 
 
 def visible_bytes(data: bytes) -> list[Part]:

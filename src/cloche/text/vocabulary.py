@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloche.text.tokenizer import Tokenizer
-from cloche.text.visible import TokenReader
+from cloche.text.visible import TokenReader, readable
 
 Order = Literal["id", "count"]
 
@@ -52,18 +52,13 @@ class Vocabulary:
 def read_vocabulary(tokenizer: Tokenizer, counts: NDArray[np.int64] | None = None) -> Vocabulary:
     """The vocabulary by id, with `counts`, the number of occurrences of each id, if given."""
     reader = TokenReader(tokenizer)
-    entries = tuple(
-        Entry(
-            token_id,
-            reader.text(token_id),
-            reader.data(token_id),
-            reader.is_special(token_id),
-            None if counts is None else int(counts[token_id]),
-        )
-        for token_id in range(tokenizer.vocab_size)
-        if not reader.is_empty(token_id)
-    )
-    return Vocabulary(entries, tokenizer.vocab_size)
+    entries = []
+    for token_id in range(tokenizer.vocab_size):
+        if data := reader.data(token_id):
+            count = None if counts is None else int(counts[token_id])
+            special = reader.is_special(token_id)
+            entries.append(Entry(token_id, readable(data), data, special, count))
+    return Vocabulary(tuple(entries), tokenizer.vocab_size)
 
 
 def most_used_first(entries: list[Entry]) -> list[Entry]:
