@@ -9,6 +9,7 @@ from rich.console import Console
 
 from cloche.cli.main import main
 from cloche.cli.token_tables import print_columns, split_text
+from cloche.errors import TokenizerError
 from cloche.text.bpe import train_bpe
 from cloche.text.visible import TokenReader
 
@@ -317,6 +318,15 @@ def test_mistakes_are_one_message(refused, arguments, message):
 def test_contradictions_are_told_all_at_once(refused):
     told = refused("x", "--stride", "2", "--find", "a", "--limit", "0")
     assert told.startswith("cloche: 3 settings cannot be used:")
+
+
+def test_where_gpt2_cannot_be_had_a_way_without_a_network_is_told(refused, monkeypatch):
+    def unreachable(name):
+        raise TokenizerError(f"the encoding {name} is not on this machine")
+
+    monkeypatch.setattr("cloche.text.names.open_tokenizer", unreachable)
+    assert "gpt2 is not on this machine. Or make one from the text" in refused("some text")
+    assert "Or make one" not in refused("some text", "--tokenizer", "gpt2")
 
 
 def test_binary_standard_input_is_refused(refused, monkeypatch):

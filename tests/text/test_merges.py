@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from cloche.errors import TokenizerError
 from cloche.text.bpe import BytePairTokenizer, train_bpe
 from cloche.text.characters import CharacterTokenizer
+from cloche.text.hub import open_hub_tokenizer
 from cloche.text.merges import MOST_CHARACTERS, merge_history
 from cloche.text.tokenizer import Tokenizer
 
@@ -82,6 +83,16 @@ def test_a_word_in_the_vocabulary_is_taken_whole_where_the_file_says_so(trained)
     assert word.steps == ()
     assert word.taken_whole == trained.encode("low")[0]
     assert word.pieces == (b"low",)
+
+
+def test_a_downloaded_tokenizer_with_a_normalizer_has_a_history(trained, tmp_path):
+    saved = json.loads(trained.engine.to_str()) | {"normalizer": {"type": "NFC"}}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(saved))
+    tokenizer = open_hub_tokenizer(tmp_path)
+    text = "low cafe\u0301"  # an accent by itself, which the normalizer joins to its letter
+    tokens = [tokenizer.token_bytes(number) for number in tokenizer.encode(text)]
+    assert last_pieces(tokenizer, text) == tokens
+    assert b"".join(tokens).decode() == "low caf\u00e9"
 
 
 def test_characters_have_no_merges():

@@ -131,8 +131,7 @@ def _tokens(command: Tokenize, text: "GivenText | None") -> None:
     from cloche.text.tokenized import Kept, tokenize_text
 
     given = _required(text)
-    name = command.tokenizer or USUAL_TOKENIZER
-    tokenizer = _open(name, given, vocab_size=command.vocab_size)
+    name, tokenizer = _opened(command, given)
     keep = Kept() if command.json else Kept(0, command.limit or USUAL_ROWS)
     allowed = command.allow_special
     found = tokenize_text(tokenizer, given.open(), allowed_special=allowed, keep=keep)
@@ -148,8 +147,7 @@ def _merges(command: Tokenize, text: "GivenText | None") -> None:
     from cloche.text.merges import MOST_CHARACTERS, merge_history
 
     given = _required(text)
-    name = command.tokenizer or USUAL_TOKENIZER
-    tokenizer = _open(name, given, vocab_size=command.vocab_size)
+    name, tokenizer = _opened(command, given)
     words = merge_history(tokenizer, _beginning(given, MOST_CHARACTERS + 1))
     if command.json:
         write_merges(name, words[: command.limit])
@@ -162,8 +160,7 @@ def _vocabulary(command: Tokenize, text: "GivenText | None") -> None:
     from cloche.cli.token_tables import print_vocabulary
     from cloche.text.vocabulary import most_used_first, read_vocabulary
 
-    name = command.tokenizer or USUAL_TOKENIZER
-    tokenizer = _open(name, text, vocab_size=command.vocab_size)
+    name, tokenizer = _opened(command, text)
     counted = _counted(command, name, tokenizer, text)
     if counted is None and command.sort == "count":
         raise SettingError("--sort count needs a text to count over: give TEXT, - or --file")
@@ -209,8 +206,7 @@ def _windows(command: Tokenize, text: "GivenText | None", *, context: int) -> No
 
     stride = context if command.stride is None else command.stride
     plan = WindowPlan(context, stride, command.start or 0)
-    name = command.tokenizer or USUAL_TOKENIZER
-    tokenizer = _open(name, text, vocab_size=command.vocab_size)
+    name, tokenizer = _opened(command, text)
     keep = plan.needed(command.limit or USUAL_WINDOWS)
     found = _training_tokens(name, tokenizer, keep) if text is None else None
     if found is None:
@@ -273,6 +269,18 @@ def _beginning(text: "GivenText", characters: int) -> str:
         if length >= characters:
             break
     return "".join(pieces)[:characters]
+
+
+def _opened(command: Tokenize, text: "GivenText | None") -> "tuple[str, Tokenizer]":
+    """The tokenizer that was asked for, or the usual one, and its name."""
+    if command.tokenizer is not None:
+        return command.tokenizer, _open(command.tokenizer, text, vocab_size=command.vocab_size)
+    try:
+        return USUAL_TOKENIZER, _open(USUAL_TOKENIZER, text, vocab_size=None)
+    except TokenizerError as exc:  # who named none should not have to fetch one
+        raise TokenizerError(
+            f"{exc}. Or make one from the text, which needs no network: --tokenizer bpe"
+        ) from exc
 
 
 def _open(name: str, text: "GivenText | None", *, vocab_size: int | None) -> "Tokenizer":
