@@ -22,7 +22,7 @@ SEPARATOR = "│"
 # Black on light colours of the 256 that terminals share: readable on a dark and a light screen.
 _BACKGROUNDS = ("color(153)", "color(223)", "color(157)", "color(219)")
 _BACKGROUNDS_OF_16 = ("bright_cyan", "bright_yellow", "bright_green", "bright_magenta")
-_FAINT = "color(238)"
+_INK, _FAINT = "color(16)", "color(238)"  # the black that themes leave alone, and a grey
 _LONGEST_CONTEXT = 16  # tokens of a context that are shown
 
 
@@ -61,7 +61,7 @@ def split_text(reader: TokenReader, ids: Iterable[int], *, console: Console) -> 
         for part in reader.parts(token):
             faint = part.kind in ("space", "hex") and not few
             style = Style(
-                color=_FAINT if faint else "black",
+                color="black" if few else _FAINT if faint else _INK,
                 bgcolor=background,
                 italic=part.kind == "hex",
                 bold=part.kind == "special",
