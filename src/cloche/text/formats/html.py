@@ -80,11 +80,11 @@ def html_text(blocks: Iterable[str], *, name: str) -> Iterator[str]:
     page = _Page()
     parser = HTMLParser(target=page, recover=True, huge_tree=True)
     try:
+        parser.feed("")  # lxml ends no page that it was given nothing of
         for block in blocks:
             parser.feed(block)
             yield from checked([page.layout.take()], name=name)
-        if page.begun:
-            parser.close()
+        parser.close()
     except LxmlError as exc:
         raise TextError(f"{name} is no HTML ({exc})") from exc
     yield from checked([page.layout.take()], name=name)
@@ -114,13 +114,11 @@ class _Page:
 
     def __init__(self) -> None:
         self.layout = Layout()
-        self.begun = False
         self._left_out = 0  # elements around this place whose content is no text
         self._exact = 0  # elements around this place whose white space is meant
         self._exact_begins = False
 
     def start(self, tag: str, *_: Any) -> None:
-        self.begun = True
         tag = _local(tag)
         if tag in _LEFT_OUT:
             self._left_out += 1

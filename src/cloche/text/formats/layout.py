@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 from cloche.errors import TextError
 from cloche.text.encodings import find_lone_surrogate
 
-_SPACES = re.compile("[ \t\n\f\r]+")  # those of HTML; the ideographic space stays, as do others
+_SPACE_CHARACTERS = " \t\n\f\r"  # those of HTML; the ideographic space stays, as do others
+_SPACES = re.compile(f"[{_SPACE_CHARACTERS}]+")
 
 
 class Layout:
@@ -21,7 +22,7 @@ class Layout:
     def __init__(self) -> None:
         self._out: list[str] = []
         self._last = ""  # the character that was laid out last
-        self._space = ""  # white space held back until text follows it on its line
+        self._space = ""  # held back until text follows it on its line: a line end or a space
         self._blocks = 0  # line ends that the end of a block asks for
         self._lines = 0  # line ends that were put there one by one
         self._tabs = 0
@@ -40,26 +41,31 @@ class Layout:
         None is left of a line end between two wide characters (as of Chinese), which is there for
         the lines of the file only: https://drafts.csswg.org/css-text-3/#line-break-transform
         """
-        place = 0
-        for space in _SPACES.finditer(text):
-            self._word(text[place : space.start()])
-            self._space += space[0]
-            place = space.end()
-        self._word(text[place:])
+        body = text.strip(_SPACE_CHARACTERS)
+        if not body:
+            self._hold(text)
+            return
+        begin = text.index(body[0])
+        self._hold(text[:begin])
+        wraps = "\n" in body and not body.isascii()
+        self._words(_SPACES.sub(_between_words if wraps else " ", body))
+        self._hold(text[begin + len(body) :])
 
     def exact(self, text: str) -> None:
-        """Text whose white space is meant; line ends at its end count as `line_end`."""
-        body = text.rstrip("\n")
+        """Text whose white space is meant; line ends around it count as `line_end`."""
+        body = text.strip("\n")
+        begin = text.index(body[0]) if body else len(text)
+        self._end_lines(begin)
         if body:
             if self._space and not self._at_line_start():
                 self._out.append(" ")
             self._write(body)
-        self._lines += len(text) - len(body)
+            self._end_lines(len(text) - begin - len(body))
 
     def line_end(self) -> None:
         """End the line, also an empty one."""
         self._space = ""
-        self._lines += 1
+        self._end_lines(1)
 
     def block(self, *, line_ends: int = 1) -> None:
         """Begin or end what stands on lines of its own, `line_ends` away from other text."""
@@ -87,16 +93,21 @@ class Layout:
         """End the row; empty cells at its end leave nothing."""
         if self._rows:
             self._rows.pop()
-        self._tabs = 0
+        self._tabs = self._blocks = self._lines = 0  # also what ended its last cell
         self.block()
 
-    def _word(self, word: str) -> None:
-        if not word:
-            return
+    def _end_lines(self, count: int) -> None:
+        if count:  # behind the end of a block, a line end ends an empty line
+            self._lines = self._breaks() + count
+
+    def _hold(self, space: str) -> None:
+        if space:
+            self._space = "\n" if "\n" in self._space or "\n" in space else " "
+
+    def _words(self, text: str) -> None:
         if self._space and not self._at_line_start():
-            joined = "\n" in self._space and _is_wide(self._last) and _is_wide(word[0])
-            self._out.append("" if joined else " ")
-        self._write(word)
+            self._out.append(_space_between(self._last, self._space, text[0]))
+        self._write(text)
 
     def _at_line_start(self) -> bool:
         return not self._last or bool(self._breaks()) or bool(self._tabs)
@@ -130,6 +141,15 @@ def text_problem(text: str) -> str | None:
     if half := find_lone_surrogate(text):
         return f"holds the lone surrogate U+{ord(half[0]):04X}, which is half a character"
     return None
+
+
+def _between_words(space: re.Match[str]) -> str:
+    return _space_between(space.string[space.start() - 1], space[0], space.string[space.end()])
+
+
+def _space_between(before: str, space: str, after: str) -> str:
+    """What is left of white space between two characters: one space, or nothing."""
+    return "" if "\n" in space and _is_wide(before) and _is_wide(after) else " "
 
 
 def _is_wide(character: str) -> bool:
