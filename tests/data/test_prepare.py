@@ -12,6 +12,7 @@ from cloche.data.prepare import PREPARED, finish, open_prepared, prepare_text, r
 from cloche.data.shards import ShardWriter
 from cloche.data.tasks import SPEC, open_work, run_task, task_folder
 from cloche.errors import DataError, TextError
+from cloche.text.characters import CharacterTokenizer
 from cloche.text.options import TextOptions
 from cloche.text.sources import find_sources
 
@@ -273,6 +274,20 @@ def test_cleaned_text_is_what_is_tokenized_and_the_report_is_told(tmp_path):
     assert whole == LINE * 7
     assert any("exact-duplicates" in line for line in told)
     assert prepared.train.metadata.sources[0]["characters"] == len(LINE) * 11 + 5
+
+
+def test_a_tokenizer_named_by_its_path_that_changed_is_noticed(tmp_path, book):
+    folder, told = tmp_path / "tokens", []
+    path = tmp_path / "mine"
+    CharacterTokenizer(LINE).save(path)
+    text = TextOptions(tokenizer=str(path / "tokenizer.json"))
+    prepare(folder, book, text=text)
+    prepare(folder, book, text=text, told=told)
+    assert "made earlier" in told[-1]
+    CharacterTokenizer(LINE + "!").save(path)
+    prepared = prepare(folder, book, text=text, told=told)
+    assert prepared.tokenizer.fingerprint == CharacterTokenizer(LINE + "!").fingerprint
+    assert prepared.train.metadata.tokenizer == prepared.tokenizer.fingerprint
 
 
 def test_shards_of_another_tokenizer_are_refused_naming_both(tmp_path, book):

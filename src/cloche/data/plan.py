@@ -42,7 +42,9 @@ from cloche.text.ingest import (
     inspect_ranges,
     require_text,
 )
+from cloche.text.names import open_tokenizer
 from cloche.text.options import TextOptions
+from cloche.text.saved import load_tokenizer
 from cloche.text.sources import FORMATS, STANDARD_INPUT, SkippedFile, SourceFile
 
 PLAN = "plan.json"
@@ -129,7 +131,7 @@ def plan_text(
     options = plan_options(text, data)
     reports = tuple(inspection.report for inspection in inspections)
     recipe = {"options": options, "sources": fingerprints(reports)}
-    if stored is not None and stored.recipe == recipe:
+    if stored is not None and stored.recipe == recipe and same_tokenizer(folder, stored):
         tell(f"Tokens: those made earlier in {folder}, as text and tokenizer are unchanged.")
         return
     if stored is not None:
@@ -190,6 +192,14 @@ def unchanged(plan: Plan, sources: Sequence[SourceFile], options: dict[str, Any]
     return plan.options == options and plan.signatures == _signatures(sources)
 
 
+def same_tokenizer(folder: Path, plan: Plan) -> bool:
+    """Whether a tokenizer that was named by its path still is the one the plan began with."""
+    name = plan.choice.name
+    if name is None or not os.path.exists(name):
+        return True
+    return open_tokenizer(name).fingerprint == load_tokenizer(folder / TOKENIZER).fingerprint
+
+
 def changed_sources(folder: Path) -> list[str]:
     """Sources that have changed since the preparation in `folder` began; absent ones are not told:
     tokens may be taken elsewhere without their text."""
@@ -217,13 +227,15 @@ def fingerprints(reports: Sequence[SourceReport]) -> list[dict[str, Any]]:
 
 
 def part_text(spec: Spec, part: PartName) -> Iterator[str]:
-    """All text of one part."""
+    """All text of one part; an empty piece where a document ends."""
     pieces = pieces_of(spec)
     if spec.split.by == "position":  # what lies all on the other side need not be read
         pieces = filter(partial(_has_any_of, part, spec.split.cut), pieces)
     for stretch in stretches(spec, pieces):
         if stretch.part == part:
             yield from stretch.pieces
+            if stretch.closes:
+                yield ""
         else:
             for _ in stretch.pieces:
                 pass

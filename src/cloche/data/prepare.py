@@ -23,6 +23,7 @@ from cloche.data.plan import (
     plan_text,
     read_json,
     read_plan,
+    same_tokenizer,
     unchanged,
     write_json,
 )
@@ -98,7 +99,12 @@ def prepare_sources(
     options, they are not read again. Raises ClocheError.
     """
     stored = read_plan(folder)
-    if stored is not None and unchanged(stored, found.files, plan_options(text, data)):
+    options = plan_options(text, data)
+    if (
+        stored is not None
+        and unchanged(stored, found.files, options)
+        and same_tokenizer(folder, stored)
+    ):
         for line in describe_sources(stored.reports, found.skipped):
             tell(line)
         tell(f"Going on with the preparation in {folder}: its sources and options are unchanged.")
