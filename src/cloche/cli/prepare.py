@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from cloche.cli.environment import cache_folder, data_folder
+from cloche.cli.executors import ExecutorName, launch, problems_of
 from cloche.data.options import DataOptions
 from cloche.errors import SettingError, join_problems
 from cloche.text.options import TextOptions
@@ -37,6 +38,10 @@ class Prepare:
     """Do only the part of this rank (from 0) of a preparation that was planned."""
     world_size: int | None = None
     """Number of ranks."""
+    executor: ExecutorName = "processes"
+    """What does the tasks: processes, or datatrove on this machine, under Slurm, or on Ray."""
+    executor_options: tuple[str, ...] = ()
+    """Of datatrove's executor, each NAME=VALUE, such as time=02:00:00 partition=cpu."""
     text: TextOptions = field(default_factory=TextOptions)
     data: DataOptions = field(default_factory=DataOptions)
     json: bool = False
@@ -57,7 +62,14 @@ class Prepare:
             found.append(f"--workers must be at least 1, got {self.workers}")
         if self.rank is None and not self.sources and self.out is None:
             found.append("name a text to prepare")
-        return found
+        if self.executor != "processes" and (
+            self.rank is not None or self.plan_only or self.workers is not None
+        ):
+            found.append(
+                f"--executor {self.executor} does all tasks: leave --rank and --plan-only out, and "
+                "give workers=N with --executor-options"
+            )
+        return found + problems_of(self.executor, self.executor_options)
 
 
 def prepare(command: Prepare) -> int:
@@ -81,6 +93,11 @@ def prepare(command: Prepare) -> int:
                 _plan(command, folder)
             if command.plan_only:
                 return _print(command, _planned(folder), began=began)
+            if command.executor != "processes":
+                job = launch(command.executor, folder, command.executor_options)
+                if job is not None:
+                    values = _planned(folder) | {"slurm_job": job}
+                    return _print(command, values, began=began)
             prepared = finish(folder, workers=command.workers, progress=counter.show)
     return _print(command, _made(folder, prepared), began=began)
 
@@ -135,7 +152,13 @@ def _print(command: Prepare, values: dict[str, Any], *, began: float) -> int:
                 f"({part['utf8_bytes'] / max(1, part['tokens']):.2f} bytes a token), "
                 f"{part['documents']:,} documents"
             )
-    if "tasks_missing" in values:
+    if "slurm_job" in values:
+        print(
+            f"Slurm has job {values['slurm_job']} for {values['tasks_missing']:,} of "
+            f"{values['tasks']:,} tasks. When it has ended: "
+            f"cloche data prepare --out {values['folder']}"
+        )
+    elif "tasks_missing" in values:
         print(
             f"{values['tasks_missing']:,} of {values['tasks']:,} tasks are to be done. On each "
             f"machine: cloche data prepare --out {values['folder']} --rank R --world-size W; "
