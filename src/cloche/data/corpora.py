@@ -17,9 +17,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+from cloche.data.hub_datasets import PREFIX, dataset_texts, parse_hub_name
 from cloche.data.stories.corpus import stories
 from cloche.errors import DataError, TextError
 from cloche.text.sources import STANDARD_INPUT, nearest_name
@@ -78,15 +80,27 @@ CORPORA = (
 """All there are."""
 
 
-def resolve(names: Sequence[str], *, data_folder: Path | None, cache_folder: Path) -> list[str]:
+def resolve(
+    names: Sequence[str],
+    *,
+    data_folder: Path | None,
+    cache_folder: Path,
+    tell: Callable[[str], None] | None = None,
+) -> list[str]:
     """`names` with every name of a corpus replaced by its file; what exists as a path stays.
 
-    Raises TextError for a name that is neither a file nor a folder, a pattern that matches, `-`,
-    nor a corpus; DataError where a corpus cannot be had.
+    So is every data set of the Hub (`hf:OWNER/NAME`, see `hub_datasets`), fetched once; `tell`
+    hears how far that is, on standard error where None. Raises TextError for a name that is neither
+    a file nor a folder, a pattern that matches, `-`, nor a corpus; DataError where a corpus or data
+    set cannot be had.
     """
     found = []
     for name in names:
-        if name == STANDARD_INPUT or os.path.lexists(name) or glob.has_magic(name):
+        if name.startswith(PREFIX) and not os.path.lexists(name):
+            wanted = parse_hub_name(name)
+            texts = partial(dataset_texts, wanted, tell=tell or _tell_on_standard_error)
+            found.append(str(_made(cache_folder / wanted.file, texts)))
+        elif name == STANDARD_INPUT or os.path.lexists(name) or glob.has_magic(name):
             found.append(name)
         elif name in {corpus.name for corpus in CORPORA}:
             found.append(str(fetch(name, data_folder=data_folder, cache_folder=cache_folder)))
@@ -235,6 +249,10 @@ def _accept(_: Path) -> None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _tell_on_standard_error(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _names() -> str:
