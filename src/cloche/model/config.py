@@ -163,13 +163,14 @@ class ModelConfig:
         return found
 
     def _counted_problems(self) -> list[str]:
-        order = self.order or 0
-        if not 1 <= order <= LARGEST_ORDER:
+        order = self.order
+        if not isinstance(order, int) or not 1 <= order <= LARGEST_ORDER:
             return [f"an n-gram model's order must be from 1 to {LARGEST_ORDER}, got {self.order}"]
         found = []
         if self.smoothing not in ("kneser-ney", "additive"):
             found.append(f"smoothing must be kneser-ney or additive, got {self.smoothing!r}")
-        if len(self.ngrams) != order or self.ngrams[0] != self.vocab_size or min(self.ngrams) < 0:
+        sizes = [size for size in self.ngrams if isinstance(size, int) and size >= 0]
+        if len(sizes) != order or len(self.ngrams) != order or sizes[0] != self.vocab_size:
             found.append(
                 f"a model of order {order} over {self.vocab_size} tokens stores as many n-grams of "
                 f"order 1, and some of each order up to {order}, got {list(self.ngrams)}"

@@ -70,31 +70,42 @@ def _tables(prefix: str, counts: OrderCounts, smoothed: SmoothedOrder) -> dict[s
 
 
 def _told(order: int, counts: OrderCounts) -> str:
-    kept = f"Order {order}: {len(counts.keys):,} different n-grams"
     if not counts.pruned:
-        return f"{kept}."
+        return f"Order {order}: {len(counts.keys):,} different n-grams."
+    if not len(counts.keys):
+        return f"Order {order}: no n-gram is kept, model.max-ngrams leaves no room for any."
     return (
-        f"{kept} kept, those that occur at least {counts.rarest:,} times; {counts.pruned:,} rarer "
-        "ones went, to stay within model.max-ngrams."
+        f"Order {order}: {len(counts.keys):,} different n-grams kept, those that occur at least "
+        f"{counts.rarest:,} times; {counts.pruned:,} rarer ones went, to stay within "
+        "model.max-ngrams."
     )
 
 
 def mean_nats(model: NGram, tokens: Tokens, *, count: int, watch: Watch | None = None) -> float:
-    """Mean negative log probability of about `count` tokens, spread over the text, in nats.
+    """Mean negative log probability of `count` tokens or a few more, in nats.
 
-    Of all tokens but the first, where there are no more. Unlike in a training's evaluation, each
-    has all of its context before it, and no other token's probability is computed.
+    They are spread over the text; where it has no more, they are all but the first. Unlike in a
+    training's evaluation, each token has all of its context before it, and no other token's
+    probability is computed.
     """
     watch = watch or Watch()
-    span = min(SPAN_TOKENS, len(tokens.tokens) - 1)
-    starts = fixed_starts(tokens, context=span, count=-(-count // span))
     total, scored = 0.0, 0
     with torch.no_grad():
-        for start in starts.tolist():
+        for start, span in _spans(tokens, count=count):
             watch.check()
             nats = _nats(model, tokens, start=start, span=span)
             total, scored = total + float(nats.sum(dtype=torch.float64)), scored + len(nats)
     return total / scored
+
+
+def _spans(tokens: Tokens, *, count: int) -> list[tuple[int, int]]:
+    """(start, length) of the stretches to be scored."""
+    last = len(tokens.tokens) - 1  # so many tokens have another before them
+    if count < last - SPAN_TOKENS:
+        starts = fixed_starts(tokens, context=SPAN_TOKENS, count=-(-count // SPAN_TOKENS))
+        return [(start, SPAN_TOKENS) for start in starts.tolist()]
+    starts = range(0, last, SPAN_TOKENS)
+    return [(start, min(SPAN_TOKENS, last - start)) for start in starts]
 
 
 def _nats(model: NGram, tokens: Tokens, *, start: int, span: int) -> Tensor:

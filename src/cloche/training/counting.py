@@ -217,7 +217,7 @@ class _Counter:
 
     def _merge(self, order: int, runs: SortedRuns, below: _Order) -> _Order:
         """The order's table from its runs; what it says about the order below is added there."""
-        threshold = self._threshold(order, runs)
+        threshold = self._threshold(order, runs, below)
         totals = np.zeros(len(below.keys), np.int64)
         histogram = np.zeros(LARGEST_THRESHOLD + 1, np.int64)
         nothing = np.zeros(0, np.int64)
@@ -246,17 +246,24 @@ class _Counter:
             place_totals=np.zeros(len(below.keys), np.int64),
         )
 
-    def _threshold(self, order: int, runs: SortedRuns) -> int:
-        """Least occurrences to be kept: 1 where all fit in the order's even share of the room."""
-        share = (self.options.max_ngrams - self.kept) // (self.options.order - order + 1)
+    def _threshold(self, order: int, runs: SortedRuns, below: _Order) -> int:
+        """Least occurrences to be kept: as in the order below where all fit in half of the room
+        that is left, and the highest order in all of it.
+
+        It never falls from order to order, so of a kept n-gram every part is kept, too.
+        """
+        room = self.options.max_ngrams - self.kept
+        share = room if order == self.options.order else room // 2
         if runs.entries <= share:
-            return 1
+            return below.rarest
         histogram = np.zeros(LARGEST_THRESHOLD + 1, np.int64)
         for block in runs.merged():
             histogram += _histogram(block.counts)
         at_least = np.cumsum(histogram[::-1])[::-1]  # how many occur so often or more
         fitting = np.flatnonzero(at_least <= share)
-        return max(1, int(fitting[0])) if len(fitting) else np.iinfo(np.int64).max
+        if not len(fitting):
+            return np.iinfo(np.int64).max
+        return max(below.rarest, int(fitting[0]))
 
     def _note_places(
         self, order: int, below: _Order, contexts: np.ndarray, tokens: np.ndarray
