@@ -69,6 +69,10 @@ class HubEngine:
             encodings = self._engine.encode_batch_fast(batch, add_special_tokens=False)
         except Exception as exc:  # the engine raises plain Exception
             raise TokenizerError(f"the tokenizer cannot encode the text: {exc}") from exc
+        except BaseException as exc:
+            if type(exc).__name__ != "PanicException":  # a fault of the engine; no public class
+                raise
+            raise TokenizerError(f"the engine failed at encoding the text: {exc}") from exc
         return [encoding.ids for encoding in encodings]
 
     def _unknown(self, text: str, unknown_id: int) -> TokenizerError:
