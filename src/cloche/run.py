@@ -5,6 +5,7 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -136,16 +137,16 @@ class LM:
         A model that was trained on one text knows no beginning: there, it is the newline.
         Raises TokenizerError naming a character that the model has never seen.
         """
-        if text:
-            return tuple(self.tokenizer.encode(text))
+        if text and (ids := tuple(self.tokenizer.encode(text))):  # of blanks, words make none
+            return ids
         if self.bos is not None:
             return (self.bos,)
-        try:
-            return tuple(self.tokenizer.encode("\n"))
-        except TokenizerError as exc:
-            raise RequestError(
-                "this model knows no beginning-of-text token and no newline: give it a prompt"
-            ) from exc
+        with suppress(TokenizerError):
+            if newline := tuple(self.tokenizer.encode("\n")):
+                return newline
+        raise RequestError(
+            "this model knows no beginning-of-text token and no newline: give it a prompt"
+        )
 
 
 def load(

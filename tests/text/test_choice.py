@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +14,7 @@ from cloche.text.choice import (
     spread_sample,
 )
 from cloche.text.options import TextOptions
+from cloche.text.words import WordTokenizer
 
 LATIN = frozenset("abcdefghijklmnopqrstuvwxyz \n")
 
@@ -28,6 +31,10 @@ def choose(train: TextStatistics, validation: TextStatistics | None = None, **op
         train=lambda: train,
         validation=lambda: validation or statistics(1),
     )
+
+
+def unread() -> TextStatistics:
+    raise AssertionError("this part need not be read")
 
 
 @given(pieces=st.lists(st.text(), max_size=4))
@@ -101,9 +108,100 @@ def test_a_huge_text_is_sampled_for_training(cjk_share):
     assert 0 < choice.sample_share <= 0.1
 
 
-def test_a_choice_comes_back_from_its_values():
-    choice = choose(statistics(5_000_000))
-    assert TokenizerChoice(**choice.to_values()) == choice
+CHOICES = (
+    {},
+    {"vocab_size": 700},
+    {"tokenizer": "bpe", "rule": "llama-bpe"},
+    {"tokenizer": "characters", "unknown": "off"},
+    {"tokenizer": "words", "pattern": "no-colons", "unknown": "off"},
+    {"tokenizer": "gpt2"},
+)
+
+
+@pytest.mark.parametrize("options", CHOICES)
+def test_a_choice_comes_back_from_its_values_and_from_its_frozen_options(options):
+    lacking = statistics(9, alphabet=frozenset("é"))
+    choice = choose(statistics(5_000_000), lacking, **options)
+    assert TokenizerChoice(**json.loads(json.dumps(choice.to_values()))) == choice
+    frozen = choice.freeze(TextOptions(**options))
+    assert frozen.problems() == []
+    again = choose_tokenizer(
+        frozen, train=lambda: statistics(5_000_000, cjk_share=0.9), validation=lambda: lacking
+    )
+    chosen = ("kind", "with_unknown", "vocab_size", "rule", "pattern", "name")
+    assert [getattr(again, key) for key in chosen] == [getattr(choice, key) for key in chosen]
+
+
+@pytest.mark.parametrize("tokenizer", ["words", "gpt2", "a/tokenizer.json"])
+def test_words_and_named_tokenizers_need_no_reading(tokenizer):
+    choice = choose_tokenizer(TextOptions(tokenizer=tokenizer), train=unread, validation=unread)
+    assert (choice.kind, choice.name) == (
+        ("words", None) if tokenizer == "words" else ("named", tokenizer)
+    )
+
+
+@pytest.mark.parametrize(
+    "options", [{"tokenizer": "bpe"}, {"vocab_size": 700}, {"rule": "llama-bpe"}, {}]
+)
+def test_bpe_needs_no_reading_of_the_validation_part(options):
+    choice = choose_tokenizer(
+        TextOptions(**options), train=lambda: statistics(10**6), validation=unread
+    )
+    assert (choice.kind, choice.rule) == ("bpe", options.get("rule", "gpt-2"))
+
+
+@pytest.mark.parametrize(("unknown", "expected"), [("auto", True), ("on", True), ("off", False)])
+def test_words_have_an_unknown_token_unless_told_otherwise(unknown, expected):
+    choice = choose(statistics(1000), tokenizer="words", unknown=unknown)
+    made = make_tokenizer(choice, ["one two. One", "s two", "", "three"])
+    assert isinstance(made, WordTokenizer)
+    assert made.words == (".", "Ones", "one", "three", "two")
+    assert made.special_ids.eos == 5
+    assert (made.special_ids.unk is not None) == choice.with_unknown == expected
+
+
+@pytest.mark.parametrize(("unknown", "expected"), [("auto", False), ("on", True), ("off", False)])
+def test_characters_have_an_unknown_token_where_told(unknown, expected):
+    choice = choose(statistics(1000), tokenizer="characters", unknown=unknown)
+    assert choice.with_unknown == expected
+    lacking = statistics(9, alphabet=frozenset("é"))
+    refusing = choose(statistics(1000), lacking, tokenizer="characters", unknown="off")
+    assert not refusing.with_unknown
+    assert "are errors, such as 'é'" in refusing.reason
+
+
+def test_a_named_tokenizer_is_opened(tmp_path):
+    WordTokenizer(["a", "b"]).save(tmp_path)
+    choice = choose(statistics(1000), tokenizer=str(tmp_path))
+    assert make_tokenizer(choice, iter(())).encode("b a") == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"tokenizer": "words", "vocab_size": 700}, "the words of the text are the vocabulary"),
+        ({"tokenizer": "gpt2", "vocab_size": 700}, "text.vocab-size has no meaning"),
+        ({"tokenizer": "characters", "rule": "gpt-2"}, "text.rule has no meaning"),
+        ({"tokenizer": "bpe", "pattern": "no-colons"}, "known patterns: colons, no-colons"),
+        ({"pattern": "no-colons"}, "use text.tokenizer words"),
+        ({"tokenizer": "words", "pattern": "("}, "no regular expression"),
+        ({"tokenizer": "bpe", "unknown": "on"}, "text.unknown has no meaning"),
+        ({"tokenizer": "BPE"}, "did you mean bpe?"),
+        ({"tokenizer": "gpt-2"}, "did you mean gpt2?"),
+        ({"tokenizer": "word"}, "did you mean words?"),
+        ({"tokenizer": ""}, "is empty"),
+        ({"vocab_size": 100}, "at least 257"),
+    ],
+)
+def test_options_that_cannot_be_used_are_told(options, problem):
+    problems = TextOptions(**options).problems()
+    assert len(problems) == 1
+    assert problem in problems[0]
+
+
+def test_all_problems_are_told_at_once():
+    options = TextOptions(tokenizer="gpt2", vocab_size=5, rule="gpt-2", pattern="(", unknown="on")
+    assert len(options.problems()) == 6
 
 
 def test_the_chosen_tokenizers_are_made():

@@ -203,8 +203,13 @@ def test_a_changed_file_is_not_read_as_ours(tokenizer, folder):
 def test_words_cut_by_the_ends_of_pieces_are_whole(text, data):
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
     pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
-    found = distinct_words(pieces, pattern="colons")
+    found = distinct_words(filter(None, pieces), pattern="colons")
     assert found == set(split_words(text, "colons"))
+
+
+def test_an_empty_piece_ends_a_document_and_its_last_word():
+    found = distinct_words(["one en", "d", "", "begin", "", "", "two"], pattern="colons")
+    assert found == {"one", "end", "begin", "two"}
 
 
 def test_long_text_is_cut_only_at_white_space(monkeypatch):

@@ -41,7 +41,10 @@ class BytePairTokenizer:
         """
         self._json = data
         self._rule: Rule = _check(json.loads(data))
-        self.engine = Tokenizer.from_str(data.decode("utf-8"))
+        try:
+            self.engine = Tokenizer.from_str(data.decode("utf-8"))
+        except Exception as exc:  # the engine raises plain ones
+            raise TokenizerError(f"the engine cannot read it: {exc}") from exc
         self.engine.encode_special_tokens = True  # typed in a text, they are text
         added = self.engine.get_added_tokens_decoder()
         self._special = {token.content: number for number, token in added.items()}

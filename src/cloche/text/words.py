@@ -179,7 +179,7 @@ class WordTokenizer:
                     raise TokenizerError(
                         f"the word {word[:80]!r}, number {position} of the text, is not among the "
                         f"{len(self._words):,} words this tokenizer was made from; leave it out, "
-                        f"or make the tokenizer with {UNKNOWN}"
+                        f"or make the tokenizer with {UNKNOWN} (--text.unknown on)"
                     )
 
 
@@ -217,8 +217,8 @@ def split_words(text: str, pattern: str) -> list[str]:
 def distinct_words(pieces: Iterable[str], *, pattern: str) -> set[str]:
     """The distinct words of a text that comes in pieces, which may cut words.
 
-    Memory grows with the vocabulary, not with the text. Raises TokenizerError where the text has no
-    word or no white space.
+    An empty piece ends a document, and so a word. Memory grows with the vocabulary, not with the
+    text. Raises TokenizerError where the text has no white space for very long.
     """
     engine = Tokenizer.from_str(_tokenizer_json((), {}, find_separator(pattern)).decode("utf-8"))
     engine.model = models.WordLevel({}, unk_token=UNKNOWN)
@@ -280,7 +280,9 @@ def _cut_at_white_space(pieces: Iterable[str]) -> Iterator[str]:
     """The text of `pieces`, cut anew: not within words, nor into pieces much larger than needed."""
     text = ""
     for piece in pieces:
-        text += piece
+        if not piece and text:
+            yield text
+        text = text + piece if piece else ""
         start = 0
         while len(text) - start > _PIECE_CHARACTERS:
             place = _after_last_space(text, start, start + _PIECE_CHARACTERS)

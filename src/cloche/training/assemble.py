@@ -10,7 +10,7 @@ from torch import nn
 
 from cloche.data.batches import Batch, fixed_starts, training_windows
 from cloche.data.prepare import PreparedText
-from cloche.errors import CheckpointError, RunError
+from cloche.errors import CheckpointError, RunError, TokenizerError
 from cloche.evaluation.likelihood import evaluation_mode, mean_loss
 from cloche.generation.engine import Engine
 from cloche.generation.request import GenerationRequest
@@ -212,8 +212,11 @@ def sample(
 def first_line(prepared: PreparedText, *, tokens: int) -> tuple[int, ...]:
     """The first tokens of the validation part's first whole line, or of the part itself."""
     found = [int(token) for token in prepared.validation.tokens[:500]]
-    newline = prepared.tokenizer.encode_training("\n")
-    after = found.index(newline[0]) + 1 if newline[0] in found else 0
+    try:
+        newline = prepared.tokenizer.encode_training("\n")[:1]  # words have none
+    except TokenizerError:  # nor has a vocabulary of characters from a single line
+        newline = []
+    after = found.index(newline[0]) + 1 if newline and newline[0] in found else 0
     return tuple(found[after : after + tokens] or found[:tokens])
 
 

@@ -121,9 +121,7 @@ def default_folder(names: Sequence[str]) -> Path:
 
 def with_tokenizer(options: RunOptions, prepared: PreparedText) -> RunOptions:
     """The options with the tokenizer that was chosen."""
-    choice = prepared.choice
-    size = choice.vocab_size if choice.kind == "bpe" else None
-    return replace(options, text=replace(options.text, tokenizer=choice.kind, vocab_size=size))
+    return replace(options, text=prepared.choice.freeze(options.text))
 
 
 def options_of_preparation(options: RunOptions) -> list[str]:
