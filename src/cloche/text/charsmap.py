@@ -2,11 +2,11 @@
 
 SentencePiece replaces, from left to right, the longest stretch that is in its table of rules. The
 engine's own normalizer for these tables looks at one character at a time, or at a short cluster of
-which it may lose a part. Here clusters are first taken apart with a mark, so that each character is
-replaced by itself; letters and their accents are joined afterwards by Unicode composition, with
-marks at those places where composition would reorder accents, which SentencePiece never does. The
-outcome is compared with the whole table, and a table that it does not reproduce is refused. (The marks are U+FDD0 and U+FDD1, which stand
-for no character; a text that holds them all the same loses them.)
+which it may lose a part. Here clusters are first taken apart with a mark, so that each character
+is replaced by itself; letters and their accents are joined afterwards by Unicode composition, with
+marks that prevent it wherever no rule joins the two. The outcome is compared with the whole table,
+and a table that it does not reproduce is refused. (The marks are U+FDD0 and U+FDD1, which stand for
+no character; a text that holds them all the same loses them.)
 
 Source of the format: https://github.com/google/sentencepiece/blob/master/src/normalizer.cc, over
 a double array trie: https://github.com/s-yata/darts-clone
