@@ -73,6 +73,13 @@ def test_a_damaged_pdf_is_an_error(tmp_path, data):
         read(tmp_path / "a.pdf", data)
 
 
+def test_a_pdf_whose_table_of_places_is_wrong_is_mended_without_a_word(tmp_path, caplog, capfd):
+    data = pdf_bytes("text").replace(b"%PDF-1.4\n", b"%PDF-1.4\n% one more line\n")
+    assert read(tmp_path / "a.pdf", data) == "text"
+    assert not caplog.records
+    assert capfd.readouterr().err == ""
+
+
 def test_what_goes_wrong_on_a_page_names_the_page(tmp_path, monkeypatch):
     def fail(_: object) -> str:
         raise KeyError("/Font")

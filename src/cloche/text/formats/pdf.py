@@ -1,5 +1,6 @@
 """The text of PDF files, page by page, in the order and the lines that the file stores it in."""
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,6 +44,8 @@ def _open(source: SourceFile) -> Any:
         from pypdf.errors import DependencyError
     except ImportError as exc:
         raise missing_library("pypdf", name=name, what="a PDF") from exc
+    # What pypdf mends by itself it tells without the file's name: no news to anybody.
+    logging.getLogger("pypdf").setLevel(logging.ERROR)
     try:
         reader = pypdf.PdfReader(source.path)
         locked = reader.is_encrypted and not reader.decrypt("")
