@@ -10,7 +10,7 @@ from torch import Tensor
 from cloche.data.batches import Tokens, fixed_starts, windows_at
 from cloche.model.config import ModelConfig
 from cloche.model.ngram import NGram
-from cloche.training.counting import CountingOptions, OrderCounts, Watch, count_ngrams
+from cloche.training.counting import NONE_KEPT, CountingOptions, OrderCounts, Watch, count_ngrams
 from cloche.training.smoothing import SmoothedOrder, smooth
 
 SPAN_TOKENS = 1 << 13
@@ -72,7 +72,7 @@ def _tables(prefix: str, counts: OrderCounts, smoothed: SmoothedOrder) -> dict[s
 def _told(order: int, counts: OrderCounts) -> str:
     if not counts.pruned:
         return f"Order {order}: {len(counts.keys):,} different n-grams."
-    if not len(counts.keys):
+    if counts.rarest == NONE_KEPT:
         return f"Order {order}: no n-gram is kept, model.max-ngrams leaves no room for any."
     return (
         f"Order {order}: {len(counts.keys):,} different n-grams kept, those that occur at least "

@@ -24,6 +24,8 @@ from cloche.training.sorted_runs import SortedRuns, run_starts
 CHUNK_TOKENS = 1 << 22
 LARGEST_THRESHOLD = 1 << 16
 """Counts are told apart up to here when the rarest are to go."""
+NONE_KEPT = (1 << 63) - 1
+"""The threshold where there is room for no n-gram at all."""
 TOLD_SECONDS = 10.0
 MISSING = -1
 
@@ -262,7 +264,7 @@ class _Counter:
         at_least = np.cumsum(histogram[::-1])[::-1]  # how many occur so often or more
         fitting = np.flatnonzero(at_least <= share)
         if not len(fitting):
-            return np.iinfo(np.int64).max
+            return NONE_KEPT
         return max(below.rarest, int(fitting[0]))
 
     def _note_places(

@@ -4,7 +4,7 @@ Each portion of the stream is sorted and counted by itself and written to a file
 then read side by side, one range of keys at a time, so that no more than a range is in memory.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,14 +45,14 @@ class SortedRuns:
         """All keys with their counts over all portions, in ascending ranges."""
         if not self._runs:
             return
-        runs = [np.load(path, mmap_mode="r") for path in self._runs]
-        begins = [0] * len(runs)
-        for boundary in [*_boundaries(runs, entries=self.range_entries), None]:
-            ends = [
-                run.shape[1] if boundary is None else int(np.searchsorted(run[0], boundary))
-                for run in runs
-            ]
-            parts = [run[:, a:b] for run, a, b in zip(runs, begins, ends, strict=True)]
+        begins = [0] * len(self._runs)
+        for boundary in [*self._boundaries(), None]:
+            ends, parts = [], []
+            for path, begin in zip(self._runs, begins, strict=True):
+                run = _opened(path)
+                end = run.shape[1] if boundary is None else int(np.searchsorted(run[0], boundary))
+                ends.append(end)
+                parts.append(np.array(run[:, begin:end]))
             if begins != ends:
                 yield _summed(np.concatenate(parts, axis=1))
             begins = ends
@@ -63,12 +63,16 @@ class SortedRuns:
             path.unlink()
         self._runs = []
 
+    def _boundaries(self) -> np.ndarray:
+        """Keys at which to cut, so that about so many entries of all runs lie between two."""
+        samples = np.sort(np.concatenate([_opened(path)[0, ::SAMPLED] for path in self._runs]))
+        each = max(1, self.range_entries // SAMPLED)
+        return np.unique(samples[each::each])
 
-def _boundaries(runs: Sequence[np.ndarray], *, entries: int) -> np.ndarray:
-    """Keys at which to cut, so that about so many entries of all runs lie between two."""
-    samples = np.sort(np.concatenate([run[0, ::SAMPLED] for run in runs]))
-    each = max(1, entries // SAMPLED)
-    return np.unique(samples[each::each])
+
+def _opened(path: Path) -> np.ndarray:
+    """A run, mapped anew each time: pages that were read do not stay in memory."""
+    return np.load(path, mmap_mode="r")
 
 
 def _summed(entries: np.ndarray) -> CountedKeys:
