@@ -83,6 +83,14 @@ def test_an_archive_of_something_else_is_an_error(tmp_path):
         read(tmp_path / "a.docx")
 
 
+def test_a_document_without_a_body_is_an_error(tmp_path):
+    document = docx.Document()
+    document.element.remove(document.element.body)
+    document.save(str(tmp_path / "a.docx"))
+    with pytest.raises(TextError, match=r"a\.docx is damaged: it has no body"):
+        read(tmp_path / "a.docx")
+
+
 def test_a_zip_bomb_is_not_opened(tmp_path, monkeypatch):
     monkeypatch.setattr(archives, "MEMBER_BYTES", 1000)
     docx.Document().save(str(tmp_path / "a.docx"))

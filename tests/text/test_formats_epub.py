@@ -100,6 +100,7 @@ def test_a_locked_book_is_an_error_but_locked_fonts_are_none(tmp_path):
         ({"META-INF/container.xml": "<container/>"}, "names no book"),
         ({"OEBPS/book.opf": None}, "OEBPS/book.opf is missing"),
         ({"OEBPS/book.opf": "<package>"}, "OEBPS/book.opf is no XML"),
+        ({"OEBPS/book.opf": "<package><itemref idref='c'/></package>"}, "lists no 'c'"),
         ({"OEBPS/a.xhtml": None}, "OEBPS/a.xhtml is missing"),
         ({"OEBPS/a.xhtml": "<p>a\0b</p>"}, "OEBPS/a.xhtml: line 1, byte 4: a NUL byte"),
     ],

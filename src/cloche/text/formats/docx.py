@@ -32,15 +32,15 @@ def _text(source: SourceFile) -> Iterator[str]:
     name = source.name
     try:
         import docx
-        from docx.opc.exceptions import OpcError
-        from lxml.etree import XMLSyntaxError
     except ImportError as exc:
         raise missing_library("python-docx", name=name, what="a Word document") from exc
     with open_archive(source.path, name=name, kind="a Word document"):
         try:
             body = docx.Document(str(source.path)).element.body
-        except (OpcError, XMLSyntaxError, KeyError, ValueError, AttributeError) as exc:
+        except Exception as exc:  # a damaged file makes python-docx raise errors of any kind
             raise TextError(f"{name} is damaged, or no Word document ({exc})") from exc
+    if body is None:
+        raise TextError(f"{name} is damaged: it has no body")
     layout = Layout()
     for block in body:
         _lay_out(block, layout)

@@ -68,15 +68,16 @@ def _chapters(archive: zipfile.ZipFile, *, name: str) -> list[str]:
     if root is None:
         raise TextError(f"{name} is not an EPUB: {_CONTAINER} names no book")
     package = _xml(archive, root, name=name)
-    pages = {
-        item.get("id"): posixpath.normpath(
-            posixpath.join(posixpath.dirname(root), unquote(item.get("href") or ""))
-        )
-        for item in package.iter("{*}item")
-        if item.get("media-type") in _PAGES and "nav" not in (item.get("properties") or "").split()
-    }
-    spine = [item.get("idref") for item in package.iter("{*}itemref")]
-    return list(dict.fromkeys(pages[idref] for idref in spine if idref in pages))
+    items = {item.get("id"): item for item in package.iter("{*}item")}
+    chapters = []
+    for itemref in package.iter("{*}itemref"):
+        item = items.get(itemref.get("idref"))
+        if item is None:
+            raise TextError(f"{name} is damaged: {root} lists no {itemref.get('idref')!r}")
+        if item.get("media-type") in _PAGES and "nav" not in (item.get("properties") or "").split():
+            place = posixpath.join(posixpath.dirname(root), unquote(item.get("href") or ""))
+            chapters.append(posixpath.normpath(place))
+    return list(dict.fromkeys(chapters))
 
 
 def _locked(archive: zipfile.ZipFile, *, name: str) -> set[str]:
