@@ -9,7 +9,12 @@ import torch
 from cloche.errors import RequestError, SettingError
 from cloche.generation.engine import Completion, Engine, kept_when_sliding
 from cloche.generation.request import GenerationRequest
-from cloche.model.build import LanguageModel
+from cloche.model.bigram import Bigram
+from cloche.model.build import LanguageModel, build_model
+from cloche.model.config import ModelOptions
+from cloche.model.presets import complete
+from cloche.text.tokenizer import END_OF_TEXT, UNKNOWN
+from cloche.text.words import WordTokenizer
 
 PROMPT = (10, 20, 30)
 
@@ -350,3 +355,20 @@ def test_a_model_in_training_mode_is_refused(model, tokenizer):
 def test_an_impossible_engine_is_refused(model, tokenizer, settings, said):
     with pytest.raises(SettingError, match=said):
         engine_of(model, tokenizer, **settings)
+
+
+def test_words_are_parted_from_the_prompt_by_a_space():
+    words = WordTokenizer(["dog", "the", "sat"], special=(END_OF_TEXT, UNKNOWN))
+    options = ModelOptions(family="bigram")
+    size = words.vocab_size
+    table = build_model(complete(options, vocab_size=size, layers=1, width=1, context=8))
+    assert isinstance(table, Bigram)
+    dog, sat = words.encode("dog sat")
+    with torch.no_grad():
+        table.embed_tokens.weight.zero_()
+        table.embed_tokens.weight[dog, sat] = 50.0
+        table.embed_tokens.weight[words.special_ids.eos, dog] = 50.0
+    engine = Engine(table.eval(), words, context=8, rows=1)
+    prompts = (tuple(words.encode("the dog")), (words.special_ids.eos,))
+    asked = [GenerationRequest(prompt=prompt, max_tokens=1, temperature=0.0) for prompt in prompts]
+    assert [answers[0].text for answers in engine.generate(asked)] == [" sat", "dog"]

@@ -26,11 +26,13 @@ class Inspect:
     """Encoding, size and fingerprint of files, as cloche would read them."""
 
     files: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="FILE...")]
-    """Files, folders, patterns."""
+    """Files, folders, patterns, or names of cloche data list."""
     encoding: str | None = None
     """Read them in this encoding instead of detecting it."""
+    column: str | None = None
+    """What holds the text in rows of .jsonl, .csv and .parquet; text when not given."""
     skip_bad: bool = False
-    """Count rows of .jsonl that cannot be read, instead of stopping at the first."""
+    """Count rows that cannot be read, instead of stopping at the first."""
     json: bool = False
     """Print one JSON object, and nothing else, on standard output."""
 
@@ -91,15 +93,22 @@ def _list(command: List) -> int:
 
 
 def _inspect(command: Inspect) -> int:
+    from cloche.data.corpora import resolve
     from cloche.text.ingest import inspect_source
-    from cloche.text.sources import find_sources
+    from cloche.text.sources import find_with_skipped
 
+    names = resolve(command.files, data_folder=data_folder(), cache_folder=cache_folder())
+    found = find_with_skipped(names)
     reports = [
-        inspect_source(source, encoding=command.encoding, skip_bad=command.skip_bad)
-        for source in find_sources(command.files)
+        inspect_source(
+            source, encoding=command.encoding, skip_bad=command.skip_bad, column=command.column
+        )
+        for source in found.files
     ]
     if command.json:
-        print(json.dumps({"files": [asdict(report) for report in reports]}, ensure_ascii=False))
+        left_out = [{"path": str(file.path), "reason": file.reason} for file in found.skipped]
+        values = {"files": [asdict(report) for report in reports], "left_out": left_out}
+        print(json.dumps(values, ensure_ascii=False))
         return 0
     for report in reports:
         skipped = f", {report.bad_rows:,} bad rows" if report.bad_rows else ""
@@ -107,6 +116,8 @@ def _inspect(command: Inspect) -> int:
             f"{report.path}: {report.encoding}, {report.characters:,} characters in "
             f"{report.documents:,} documents{skipped}\n  sha256 of its UTF-8: {report.utf8_sha256}"
         )
+    for file in found.skipped:
+        print(f"left out: {file.path} ({file.reason})")
     return 0
 
 

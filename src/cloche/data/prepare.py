@@ -143,8 +143,8 @@ def finish(
     missing = missing_tasks(folder, work.spec)
     if not missing and is_prepared(folder):
         return open_prepared(folder)
+    sweep(folder)
     if missing:
-        sweep(folder)
         total = len(work.spec.tasks)
         before = total - len(missing)
 

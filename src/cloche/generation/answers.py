@@ -11,7 +11,7 @@ from torch import Tensor
 from cloche.generation.request import FinishReason, GenerationRequest, TokenEvent
 from cloche.generation.sampling import answer_generator, filter_logits, pick, pick_likeliest
 from cloche.generation.stopping import StopFilter
-from cloche.text.tokenizer import TextStream
+from cloche.text.tokenizer import TextStream, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,17 @@ class Answer:
     def _rest(self) -> str:
         """The text still held back, by the decoder and then by the stop texts."""
         return self._stops.push(self._stream.close()) + self._stops.close()
+
+
+def stream_behind(tokenizer: Tokenizer, prompt: Sequence[int]) -> TextStream:
+    """A streaming decoder for what follows `prompt`, which it has read but does not show.
+
+    A tokenizer of words writes a space before a word, except at the beginning of a text.
+    """
+    stream = tokenizer.stream()
+    if prompt and prompt[-1] not in tokenizer.special_tokens.values():
+        stream.push(prompt[-1])
+    return stream
 
 
 def draw_tokens(

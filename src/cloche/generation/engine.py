@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cloche.errors import RequestError, SettingError
-from cloche.generation.answers import Answer, Draw, draw_tokens
+from cloche.generation.answers import Answer, Draw, draw_tokens, stream_behind
 from cloche.generation.request import FinishReason, GenerationRequest, TokenEvent
 from cloche.model.build import LanguageModel
 from cloche.model.cache import KeyValueCache
@@ -103,7 +103,7 @@ class Engine:
                     choice=choice,
                     seed=seed,
                     stop_ids=default_stop_ids if request.stop_ids is None else request.stop_ids,
-                    stream=self._tokenizer.stream(),
+                    stream=stream_behind(self._tokenizer, request.prompt),
                 )
             )
         return request_id
