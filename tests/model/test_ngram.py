@@ -15,7 +15,7 @@ from cloche.data.batches import TokensInMemory
 from cloche.errors import SettingError
 from cloche.model.build import build_model, parameter_count
 from cloche.model.cache import KeyValueCache
-from cloche.model.config import ModelOptions
+from cloche.model.config import ModelOptions, Smoothing
 from cloche.model.presets import complete
 from cloche.planning import flops
 from cloche.training.counted_model import count_model
@@ -28,7 +28,7 @@ in_a_folder = settings(
 texts = st.lists(st.integers(0, VOCAB - 2), min_size=1, max_size=40)
 
 
-def config_of(order=3, smoothing="kneser-ney", vocab_size=VOCAB):
+def config_of(order=3, smoothing: Smoothing = "kneser-ney", vocab_size=VOCAB):
     options = ModelOptions(family="ngram", order=order, smoothing=smoothing)
     return complete(options, vocab_size=vocab_size, layers=1, width=1, context=1)
 
