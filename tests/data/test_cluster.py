@@ -185,7 +185,8 @@ def test_a_launch_of_another_plan_is_refused(planned, source):
 
 
 def test_a_missing_library_is_named_with_its_extra(planned, monkeypatch):
-    monkeypatch.setitem(sys.modules, "datatrove", None)
+    for module in ("datatrove", *(f"datatrove.executor.{n}" for n in ("local", "ray", "slurm"))):
+        monkeypatch.setitem(sys.modules, module, None)
     for executor in (local_executor, ray_executor):
         with pytest.raises(DataError, match=r"needs datatrove: pip install 'cloche\[cluster\]'"):
             executor(planned)

@@ -179,7 +179,7 @@ def test_ranks_share_the_tasks_and_the_last_step_closes_them(tmp_path, book, sma
     whole, folder = prepare(tmp_path / "whole", book), tmp_path / "tokens"
     sources = find_sources([str(book)])
     text, data = TextOptions(), DataOptions()
-    plan_text(folder, sources, inspect_all(sources, text), text=text, data=data, tell=str)
+    plan_text(folder, sources, inspect_all(sources, text), text=text, data=data, tell=print)
     with pytest.raises(DataError, match="not finished"):
         open_prepared(folder)
     counts = [run_rank(folder, rank=rank, world_size=3) for rank in (2, 0, 1)]
@@ -195,7 +195,7 @@ def test_a_source_that_changes_while_it_is_prepared_is_noticed(tmp_path, book, s
     folder = tmp_path / "tokens"
     sources = find_sources([str(book)])
     text, data = TextOptions(), DataOptions()
-    plan_text(folder, sources, inspect_all(sources, text), text=text, data=data, tell=str)
+    plan_text(folder, sources, inspect_all(sources, text), text=text, data=data, tell=print)
     book.write_text(LINE * 99, encoding="utf-8")
     with pytest.raises(DataError, match=r"book\.txt has changed"):
         finish(folder)

@@ -367,8 +367,8 @@ def test_words_are_parted_from_the_prompt_by_a_space():
     with torch.no_grad():
         table.embed_tokens.weight.zero_()
         table.embed_tokens.weight[dog, sat] = 50.0
-        table.embed_tokens.weight[words.special_ids.eos, dog] = 50.0
+        table.embed_tokens.weight[words.special_tokens[END_OF_TEXT], dog] = 50.0
     engine = Engine(table.eval(), words, context=8, rows=1)
-    prompts = (tuple(words.encode("the dog")), (words.special_ids.eos,))
+    prompts = (tuple(words.encode("the dog")), (words.special_tokens[END_OF_TEXT],))
     asked = [GenerationRequest(prompt=prompt, max_tokens=1, temperature=0.0) for prompt in prompts]
     assert [answers[0].text for answers in engine.generate(asked)] == [" sat", "dog"]

@@ -12,8 +12,9 @@ from transformers import AutoTokenizer
 from cloche.errors import TokenizerError
 from cloche.text.bpe import BytePairTokenizer, train_bpe
 from cloche.text.byte_stream import ByteTextStream, decode_bytes
+from cloche.text.kinds import RULES
 from cloche.text.saved import load_tokenizer
-from cloche.text.splitting import RULES, byte_of_letter, rule_of
+from cloche.text.splitting import byte_of_letter, rule_of
 from cloche.text.tokenizer import END_OF_TEXT, SpecialIds, Tokenizer
 
 CORPUS = (

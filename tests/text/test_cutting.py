@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from cloche.text.bpe import BytePairTokenizer, train_bpe
 from cloche.text.cutting import safe_pieces
-from cloche.text.splitting import RULES
+from cloche.text.kinds import RULES
 
 CORPUS = (
     "It's a test: we'll see, they're here 12345 times!\n\n  Don't  stop...  now\t\tok\r\n"

@@ -9,7 +9,8 @@ from tokenizers import models, normalizers, pre_tokenizers
 from cloche.errors import TokenizerError
 from cloche.text.bpe import train_bpe
 from cloche.text.hub import HubTokenizer, open_hub_tokenizer
-from cloche.text.splitting import RULES, byte_of_letter
+from cloche.text.kinds import RULES
+from cloche.text.splitting import byte_of_letter
 from cloche.text.tokenizer import SpecialIds
 
 

@@ -20,6 +20,7 @@ from transformers import AutoTokenizer
 from cloche.errors import TokenizerError
 from cloche.text import published as published_module
 from cloche.text.cutting import safe_pieces
+from cloche.text.kinds import PUBLISHED
 from cloche.text.published import PublishedTokenizer, open_published, read_published
 from cloche.text.ranks import ENCODINGS, O200K, find_encoding, ranks_sha256
 from cloche.text.saved import load_tokenizer
@@ -278,3 +279,7 @@ def test_a_network_that_never_answers_is_not_waited_for(tmp_path, monkeypatch):
             open_published("o200k_base")
     finally:
         released.set()
+
+
+def test_every_published_encoding_is_known_by_its_name():
+    assert tuple(ENCODINGS) == PUBLISHED

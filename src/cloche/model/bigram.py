@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from cloche.model.attention import Record
 from cloche.model.cache import CacheView
 from cloche.model.config import ModelConfig
+from cloche.model.embedding import Embedding
 
 
 class Bigram(nn.Module):
@@ -14,7 +15,7 @@ class Bigram(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.vocab_size)
+        self.embed_tokens = Embedding(config.vocab_size, config.vocab_size)
 
     def hidden(
         self,

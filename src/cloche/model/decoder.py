@@ -18,6 +18,7 @@ from cloche.model.attention import (
 )
 from cloche.model.cache import CacheView
 from cloche.model.config import ModelConfig
+from cloche.model.embedding import Embedding
 from cloche.model.mlp import build_mlp
 from cloche.model.norms import build_norm
 from cloche.model.positions import rotary_tables, sinusoidal_positions
@@ -67,9 +68,9 @@ class Decoder(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.width)
+        self.embed_tokens = Embedding(config.vocab_size, config.width)
         if config.positions == "learned":
-            self.embed_positions = nn.Embedding(config.context, config.width)
+            self.embed_positions = Embedding(config.context, config.width)
         self.dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(Block(config, layer=layer) for layer in range(config.layers))
         self.norm = build_norm(config.norm, config.width, eps=config.norm_eps)

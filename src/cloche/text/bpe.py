@@ -20,8 +20,9 @@ from cloche.errors import TokenizerError
 from cloche.text.byte_stream import ByteTextStream, decode_bytes
 from cloche.text.cutting import safe_pieces
 from cloche.text.files import write_tokenizer
+from cloche.text.kinds import RULES, Rule
 from cloche.text.specials import split_special
-from cloche.text.splitting import RULES, Rule, byte_of_letter, pre_tokenizer, rule_of
+from cloche.text.splitting import byte_of_letter, pre_tokenizer, rule_of
 from cloche.text.surrogates import refuse_lone_surrogate
 from cloche.text.tokenizer import END_OF_TEXT, UNKNOWN, SpecialIds
 

@@ -14,9 +14,9 @@ from typing import Any, Literal
 from cloche.text.bpe import SMALLEST_VOCAB, train_bpe
 from cloche.text.characters import CharacterTokenizer
 from cloche.text.cutting import safe_pieces
+from cloche.text.kinds import Rule
 from cloche.text.names import open_tokenizer
 from cloche.text.options import TextOptions
-from cloche.text.splitting import Rule
 from cloche.text.statistics import TextStatistics, read_statistics
 from cloche.text.tokenizer import END_OF_TEXT, Tokenizer
 from cloche.text.words import SPECIAL_TOKENS, WordTokenizer, distinct_words

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from cloche.errors import TokenizerError
 from cloche.text.files import TOKENIZER_FILE
-from cloche.text.published import PUBLISHED, open_published
+from cloche.text.kinds import PUBLISHED
+from cloche.text.published import open_published
 from cloche.text.saved import load_tokenizer_file
 from cloche.text.sentencepiece import open_sentencepiece
 from cloche.text.tokenizer import Tokenizer

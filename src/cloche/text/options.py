@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 from cloche.errors import TokenizerError
+from cloche.text.kinds import MADE, PUBLISHED, Rule
 from cloche.text.patterns import PATTERNS, find_separator
-from cloche.text.ranks import ENCODINGS
-from cloche.text.splitting import Rule
 
-TOKENIZERS = ("auto", "characters", "words", "bpe", *ENCODINGS)
+TOKENIZERS = ("auto", *MADE, *PUBLISHED)
 """The names that stand for no path."""
 
 _SMALLEST_VOCAB = 257  # the 256 bytes and the end-of-text token

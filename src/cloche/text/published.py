@@ -25,13 +25,11 @@ from cloche.text.bpe import BytePairStream
 from cloche.text.byte_stream import decode_bytes
 from cloche.text.cutting import safe_pieces
 from cloche.text.files import write_tokenizer
+from cloche.text.kinds import PUBLISHED
 from cloche.text.ranks import ENCODINGS, Encoding, find_encoding, ranks_to_json
 from cloche.text.specials import split_special
 from cloche.text.surrogates import refuse_lone_surrogate
 from cloche.text.tokenizer import END_OF_TEXT, SpecialIds
-
-PUBLISHED = tuple(ENCODINGS)
-"""Names of the published encodings."""
 
 _ANSWER_SECONDS = 4  # for the machine that publishes them; a cached encoding opens in less
 _DOWNLOAD_SECONDS = 300

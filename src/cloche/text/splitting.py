@@ -5,15 +5,10 @@ https://github.com/ggml-org/llama.cpp/blob/master/src/llama-vocab.cpp
 """
 
 import json
-from typing import Literal, get_args
 
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
-Rule = Literal["gpt-2", "llama-bpe", "deepseek-v3"]
-"""gpt-2: words with the space before them. llama-bpe: the same, with numbers in threes and marks
-joined to words. deepseek-v3: runs of Chinese and kana apart from other letters, too."""
-
-RULES: tuple[Rule, ...] = get_args(Rule)
+from cloche.text.kinds import RULES, Rule
 
 # As the published tokenizers of Llama 3 and DeepSeek-V3 have them. GPT-2's own is built into the
 # engine's ByteLevel, where its published file leaves it.
