@@ -18,7 +18,8 @@ from cloche.data.dataset import (
     windows_of_text,
 )
 from cloche.data.options import DataOptions
-from cloche.data.prepare import inspect_all, prepare_text
+from cloche.data.plan import inspect_all
+from cloche.data.prepare import prepare_text
 from cloche.errors import DataError, SettingError
 from cloche.text.options import TextOptions
 from cloche.text.sources import find_sources

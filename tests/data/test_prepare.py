@@ -11,6 +11,7 @@ from cloche.data.plan import inspect_all, plan_text
 from cloche.data.prepare import PREPARED, finish, open_prepared, prepare_text, run_rank
 from cloche.data.shards import ShardWriter
 from cloche.data.tasks import SPEC, open_work, run_task, task_folder
+from cloche.data.workers import Workers
 from cloche.errors import DataError, TextError
 from cloche.text.characters import CharacterTokenizer
 from cloche.text.options import TextOptions
@@ -165,9 +166,13 @@ def test_unfinished_tokens_are_not_opened(tmp_path, book):
 def test_several_processes_make_the_bytes_that_one_makes(tmp_path, book, small_tasks):
     one = prepare(tmp_path / "one", book)
     done = []
-    several = prepare(
-        tmp_path / "several", book, workers=2, progress=lambda *counts: done.append(counts)
-    )
+    with Workers(2) as workers:
+        several = prepare(
+            tmp_path / "several",
+            book,
+            workers=workers,
+            progress=lambda *counts: done.append(counts),
+        )
     assert files_of(tmp_path / "one") == files_of(tmp_path / "several")
     assert text_of(one, "train") == text_of(several, "train")
     total = len(list((tmp_path / "several" / "tasks").iterdir()))

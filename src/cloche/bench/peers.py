@@ -45,15 +45,15 @@ def tokenizers_seconds(path: Path, *, vocab_size: int) -> float:
 
 def cloche_training_seconds(path: Path, *, vocab_size: int) -> float:
     """Seconds in which cloche trains one on the same file, reading included."""
-    from cloche.text.bpe import train_bpe
-    from cloche.text.cutting import safe_pieces
+    from cloche.text.choice import TokenizerChoice, make_tokenizer
     from cloche.text.ingest import documents
     from cloche.text.sources import find_sources
 
     (source,) = find_sources([str(path)])
     began = time.perf_counter()
     (document,) = documents(source, "utf-8")
-    train_bpe(safe_pieces(document.pieces()), vocab_size=vocab_size, rule="gpt-2")
+    choice = TokenizerChoice("bpe", "to be timed", vocab_size=vocab_size, rule="gpt-2")
+    make_tokenizer(choice, document.pieces())
     return time.perf_counter() - began
 
 

@@ -17,6 +17,7 @@ from cloche.text.options import TextOptions
 
 if TYPE_CHECKING:
     from cloche.data.prepare import PreparedText
+    from cloche.text.sources import FoundSources
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ def prepare(command: Prepare) -> int:
         raise SettingError(join_problems(problems))
     began = time.monotonic()
     from cloche.data.plan import default_name
-    from cloche.data.prepare import finish, held, run_rank
+    from cloche.data.prepare import finish, held, open_workers, prepare_sources, run_rank
+    from cloche.data.tasks import open_work
 
     named = command.out or f"prepared/{default_name(command.sources)}"
     folder = Path(named)
@@ -88,9 +90,13 @@ def prepare(command: Prepare) -> int:
                 folder, rank=command.rank, world_size=command.world_size, progress=counter.show
             )
             return _print(command, {"folder": named, "tasks_done": count}, began=began)
-        with held(folder):
-            if command.sources:
-                _plan(command, folder)
+        found = _find(command)
+        sources = found.files if found else [each.file for each in open_work(folder).spec.sources]
+        with held(folder), open_workers(sources, count=command.workers) as workers:
+            if found is not None:
+                prepare_sources(
+                    folder, found, text=command.text, data=command.data, tell=_say, workers=workers
+                )
             if command.plan_only:
                 return _print(command, _planned(folder), began=began)
             if command.executor != "processes":
@@ -98,18 +104,19 @@ def prepare(command: Prepare) -> int:
                 if job is not None:
                     values = _planned(folder) | {"slurm_job": job}
                     return _print(command, values, began=began)
-            prepared = finish(folder, workers=command.workers, progress=counter.show)
+            prepared = finish(folder, workers=workers, progress=counter.show)
     return _print(command, _made(folder, prepared), began=began)
 
 
-def _plan(command: Prepare, folder: Path) -> None:
+def _find(command: Prepare) -> "FoundSources | None":
+    """What is to be prepared; None to go on with what was planned."""
     from cloche.data.corpora import resolve
-    from cloche.data.prepare import prepare_sources
     from cloche.text.sources import find_with_skipped
 
+    if not command.sources:
+        return None
     names = resolve(command.sources, data_folder=data_folder(), cache_folder=cache_folder())
-    found = find_with_skipped(names)
-    prepare_sources(folder, found, text=command.text, data=command.data, tell=_say)
+    return find_with_skipped(names)
 
 
 def _planned(folder: Path) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from cloche.data.spec import (
 )
 from cloche.data.stretches import stretches
 from cloche.data.tasks import SPEC, TOKENIZER
+from cloche.data.workers import Workers, inspect_call, inspection_of
 from cloche.errors import DataError
 from cloche.text.choice import TokenizerChoice, choose_tokenizer, make_tokenizer, read_statistics
 from cloche.text.ingest import (
@@ -42,10 +43,12 @@ from cloche.text.ingest import (
     inspect_ranges,
     require_text,
 )
+from cloche.text.kinds import MADE
 from cloche.text.names import open_tokenizer
 from cloche.text.options import TextOptions
 from cloche.text.saved import load_tokenizer
 from cloche.text.sources import FORMATS, STANDARD_INPUT, SkippedFile, SourceFile
+from cloche.text.tokenizer import Tokenizer
 
 PLAN = "plan.json"
 CLEANED = "cleaned.jsonl"
@@ -72,21 +75,46 @@ class Plan:
         return {"options": self.options, "sources": fingerprints(self.reports)}
 
 
-def inspect_all(sources: Sequence[SourceFile], options: TextOptions) -> list[Inspection]:
+def inspect_all(
+    sources: Sequence[SourceFile], options: TextOptions, *, workers: Workers | None = None
+) -> list[Inspection]:
     """What each source holds. TextError where one cannot be read or all are blank."""
-    every_bytes = task_bytes(sum(signature(source)[0] for source in sources))
-    inspections = [
-        inspect_ranges(
-            source,
-            encoding=options.encoding,
-            skip_bad=options.skip_bad,
-            column=options.column,
-            every_bytes=every_bytes,
-        )
-        for source in sources
-    ]
-    require_text([inspection.report for inspection in inspections])
-    return inspections
+    return begin_inspection(sources, options, workers=workers)()
+
+
+def begin_inspection(
+    sources: Sequence[SourceFile], options: TextOptions, *, workers: Workers | None
+) -> Callable[[], list[Inspection]]:
+    """Begin `inspect_all` in `workers`, where there are any; call the outcome to wait for it."""
+    how = {
+        "encoding": options.encoding,
+        "skip_bad": options.skip_bad,
+        "column": options.column,
+        "every_bytes": task_bytes(sum(signature(source)[0] for source in sources)),
+    }
+    answers = None
+    if workers is not None:
+        answers = workers.ask([inspect_call(source, **how) for source in sources])
+
+    def wait() -> list[Inspection]:
+        if answers is None:
+            found = [inspect_ranges(source, **how) for source in sources]
+        else:
+            came = {number: inspection_of(answer) for number, answer in answers}
+            found = [came[number] for number in range(len(sources))]
+        require_text([inspection.report for inspection in found])
+        return found
+
+    return wait
+
+
+def open_named(options: TextOptions) -> Tokenizer | None:
+    """The tokenizer that the options name, ready to be saved; None where one is to be made."""
+    if options.tokenizer in ("auto", *MADE):
+        return None
+    tokenizer = open_tokenizer(options.tokenizer)
+    _ = tokenizer.fingerprint  # its tokenizer.json, which may take a while to be written
+    return tokenizer
 
 
 def default_name(sources: Sequence[str]) -> str:
@@ -122,10 +150,12 @@ def plan_text(
     text: TextOptions,
     data: DataOptions,
     tell: Tell,
+    named: Tokenizer | None = None,
 ) -> None:
     """Begin a preparation in `folder`: cleaned text, tokenizer, and the tasks that are to be done.
 
-    One begun there of the same text in the same way is left as it is; another one is removed.
+    `named` is `open_named`'s, where it is open already. A preparation begun there of the same text
+    in the same way is left as it is; another one is removed.
     """
     stored = read_plan(folder)
     options = plan_options(text, data)
@@ -148,7 +178,7 @@ def plan_text(
         validation=lambda: read_statistics(part_text(draft, VALIDATION)),
     )
     tell(f"Tokenizer: {choice.reason}.")
-    tokenizer = make_tokenizer(choice, part_text(draft, TRAIN))
+    tokenizer = named or make_tokenizer(choice, part_text(draft, TRAIN))
     if choice.vocab_size and tokenizer.vocab_size < choice.vocab_size:
         tell(
             f"The text supports a vocabulary of {tokenizer.vocab_size:,}, not "

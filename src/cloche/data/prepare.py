@@ -7,7 +7,7 @@ the tokenizer changed; what a killed process left undone is done by the next one
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,8 +17,9 @@ from cloche.data.joined import JoinedShards, joined_metadata
 from cloche.data.options import DataOptions
 from cloche.data.plan import (
     Tell,
+    begin_inspection,
     describe_sources,
-    inspect_all,
+    open_named,
     plan_options,
     plan_text,
     read_json,
@@ -28,9 +29,10 @@ from cloche.data.plan import (
     write_json,
 )
 from cloche.data.shards import Shard, dtype_of
-from cloche.data.spec import PARTS, TRAIN, VALIDATION, PartName, Spec
+from cloche.data.spec import PARTS, TRAIN, VALIDATION, PartName, Spec, signature
 from cloche.data.tasks import (
     SPEC,
+    Work,
     missing_tasks,
     open_work,
     run_task,
@@ -38,7 +40,7 @@ from cloche.data.tasks import (
     task_folder,
     tasks_of_rank,
 )
-from cloche.data.workers import run_tasks
+from cloche.data.workers import Workers, task_call
 from cloche.errors import DataError
 from cloche.text.choice import TokenizerChoice
 from cloche.text.ingest import Inspection
@@ -73,13 +75,14 @@ def prepare_text(
     text: TextOptions,
     data: DataOptions,
     tell: Tell,
-    workers: int | None = None,
+    workers: Workers | None = None,
     progress: Progress | None = None,
 ) -> PreparedText:
     """The text's tokens, from `folder` if they were made of the same text in the same way.
 
     `inspections` are `inspect_all`'s. `tell` is given a sentence about each choice; `workers` are
-    processes (as many as pay when None). Raises ClocheError. What a killed process has done stays.
+    `open_workers`', this process does the work where None. Raises ClocheError. What a killed
+    process has done stays.
     """
     plan_text(folder, sources, inspections, text=text, data=data, tell=tell)
     return finish(folder, workers=workers, progress=progress)
@@ -92,6 +95,7 @@ def prepare_sources(
     text: TextOptions,
     data: DataOptions,
     tell: Tell,
+    workers: Workers | None = None,
 ) -> None:
     """Begin a preparation of `found` in `folder`, or go on with it, up to the tasks themselves.
 
@@ -109,10 +113,25 @@ def prepare_sources(
             tell(line)
         tell(f"Going on with the preparation in {folder}: its sources and options are unchanged.")
         return
-    inspections = inspect_all(found.files, text)
+    inspected = begin_inspection(found.files, text, workers=workers)
+    named = open_named(text)
+    inspections = inspected()
     for line in describe_sources([each.report for each in inspections], found.skipped):
         tell(line)
-    plan_text(folder, found.files, inspections, text=text, data=data, tell=tell)
+    plan_text(folder, found.files, inspections, text=text, data=data, tell=tell, named=named)
+
+
+def open_workers(
+    sources: Sequence[SourceFile], *, count: int | None = None
+) -> AbstractContextManager[Workers | None]:
+    """`count` processes to prepare these sources with; None for one, which is this process.
+
+    Where no count is given: one for a small text, else as many as there are processors.
+    """
+    if count is None:
+        size = sum(signature(source)[0] for source in sources)
+        count = 1 if size < MANY_BYTES else os.cpu_count() or 1
+    return Workers(count) if count > 1 else nullcontext()
 
 
 @contextmanager
@@ -136,25 +155,19 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def finish(
-    folder: Path, *, workers: int | None = None, progress: Progress | None = None
+    folder: Path, *, workers: Workers | None = None, progress: Progress | None = None
 ) -> PreparedText:
     """Do what is missing of the preparation begun in `folder`, and open it."""
     work = open_work(folder)
     missing = missing_tasks(folder, work.spec)
-    if not missing and is_prepared(folder):
-        return open_prepared(folder)
-    sweep(folder)
-    if missing:
+    if missing or not is_prepared(folder):
+        sweep(folder)
         total = len(work.spec.tasks)
-        before = total - len(missing)
-
-        def done(count: int) -> None:
+        for count in _do_tasks(work, missing, workers=workers):
             if progress is not None:
-                progress(before + count, total)
-
-        run_tasks(folder, missing, workers=workers or _workers(work.spec), done=done)
-    _write_prepared(folder, work.spec, work.tokenizer)
-    return open_prepared(folder)
+                progress(total - len(missing) + count, total)
+        _write_prepared(folder, work.spec, work.tokenizer)
+    return _open(work)
 
 
 def run_rank(folder: Path, *, rank: int, world_size: int, progress: Progress | None = None) -> int:
@@ -184,7 +197,14 @@ def open_prepared(folder: Path) -> PreparedText:
             else "there are no prepared tokens"
         )
         raise DataError(f"{state} in {folder}")
-    work, plan = open_work(folder), read_plan(folder)
+    return _open(open_work(folder))
+
+
+def _open(work: Work) -> PreparedText:
+    folder, plan = work.folder, read_plan(work.folder)
+    totals = read_json(folder / PREPARED)
+    if totals is None:
+        raise DataError(f"{folder / PREPARED} is gone: prepare the text again")
     if totals["spec"] != work.spec.fingerprint or plan is None:
         raise DataError(f"{folder} does not fit together: delete it to have the tokens made anew")
     parts = {name: _join(folder, name, work.spec, work.tokenizer) for name in PARTS}
@@ -202,10 +222,16 @@ def is_prepared(folder: Path) -> bool:
     return (folder / PREPARED).is_file() and (folder / SPEC).is_file()
 
 
-def _workers(spec: Spec) -> int:
-    """Processes that pay: one for a small text, else as many as there are processors."""
-    size = sum(source.size for source in spec.sources)
-    return 1 if size < MANY_BYTES else os.cpu_count() or 1
+def _do_tasks(work: Work, numbers: Sequence[int], *, workers: Workers | None) -> Iterator[int]:
+    """Do tasks in `workers`, or in this process; the number of those done, after each."""
+    if workers is None:
+        for count, number in enumerate(numbers, start=1):
+            run_task(work, number)
+            yield count
+        return
+    answers = workers.ask([task_call(work.folder, number) for number in numbers])
+    for count, _ in enumerate(answers, start=1):
+        yield count
 
 
 def _join(folder: Path, part: PartName, work_spec: Spec, tokenizer: Tokenizer) -> JoinedShards:

@@ -1,9 +1,9 @@
-"""Tasks of a preparation shared among processes of this machine.
+"""Work of a preparation shared among processes of this machine.
 
-Each worker is a Python process of its own (`python -m cloche.data.workers FOLDER`) that is told
-numbers of tasks on its standard input and answers each one: nothing is forked, nothing is pickled,
-and a program that calls cloche needs no `__main__` guard. A worker that dies is noticed, and what
-it had in hand is simply missing: the next run does it.
+Each worker is a Python process of its own (`python -m cloche.data.workers`) that is asked on its
+standard input, a line of JSON at a time, and answers each line: nothing is forked, nothing is
+pickled, and a program that calls cloche needs no `__main__` guard. A worker that dies is noticed;
+what it had in hand is simply missing, and the next run does it.
 """
 
 import json
@@ -12,12 +12,17 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-from cloche.data.tasks import open_work, run_task
+from cloche import errors
+from cloche.data.tasks import Work, open_work, run_task
 from cloche.errors import ClocheError, DataError
+from cloche.text.ingest import Inspection, SourceRange, SourceReport, inspect_ranges
+from cloche.text.sources import SourceFile
 
 _ONE_THREAD = {
     "RAYON_NUM_THREADS": "1",
@@ -28,63 +33,87 @@ _ONE_THREAD = {
 
 @dataclass(frozen=True)
 class _Answer:
-    task: int | None
-    """None where the worker has ended."""
-    problem: str | None = None
+    number: int
+    value: dict[str, Any] | None = None
+    problem: ClocheError | None = None
 
 
-def run_tasks(
-    folder: Path, tasks: Sequence[int], *, workers: int, done: Callable[[int], None]
-) -> None:
-    """Do `tasks` of the preparation in `folder` in that many processes; one works in this process.
+class Workers:
+    """Some processes, from the first call or `start` on until `close`."""
 
-    `done` is told how many are done after each. Raises the first DataError; what is done stays.
-    """
-    if workers <= 1 or len(tasks) <= 1:
-        work = open_work(folder)
-        for count, number in enumerate(tasks, start=1):
-            run_task(work, number)
-            done(count)
-        return
-    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for number in tasks:
-        waiting.put(number)
-    answers: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
-    processes = [_start(folder) for _ in range(min(workers, len(tasks)))]
-    feeders = [
-        threading.Thread(target=_feed, args=(process, waiting, answers), daemon=True)
-        for process in processes
-    ]
-    for feeder in feeders:
-        feeder.start()
-    try:
-        _collect(answers, len(processes), done=done)
-    finally:
-        for process, feeder in zip(processes, feeders, strict=True):
-            process.kill()  # it is idle, or what it does is of no use any more
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._processes: list[subprocess.Popen[str]] = []
+        self._feeders: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Start them, so that they are ready when they are asked; once is enough."""
+        if not self._processes:
+            self._processes = [_start() for _ in range(self._count)]
+
+    def ask(self, calls: Sequence[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The number of each call and its answer, as they come; the calls are handed out at once.
+
+        Ask again only when all answers have come. Raises the first call's ClocheError.
+        """
+        self.start()
+        waiting: queue.SimpleQueue[tuple[int, dict[str, Any]]] = queue.SimpleQueue()
+        for number, call in enumerate(calls):
+            waiting.put((number, call))
+        answers: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
+        for process in self._processes[: len(calls)]:
+            feeder = threading.Thread(target=_feed, args=(process, waiting, answers), daemon=True)
+            feeder.start()
+            self._feeders.append(feeder)
+        return _collect(answers, len(calls))
+
+    def close(self) -> None:
+        """End the processes; one that still works does so for nothing any more."""
+        for process in self._processes:
+            process.kill()
+        for feeder in self._feeders:
             feeder.join()
+        for process in self._processes:
             with process:  # closes its pipes
                 process.wait()
 
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+def task_call(folder: Path, number: int) -> dict[str, Any]:
+    """The call that does one task of the preparation in `folder`."""
+    return {"task": number, "folder": str(folder.resolve())}
+
+
+def inspect_call(source: SourceFile, **how: Any) -> dict[str, Any]:
+    """The call that inspects a source as `inspect_ranges` does with these options."""
+    return {"inspect": asdict(source) | {"path": str(source.path)}, "how": how}
+
+
+def inspection_of(answer: dict[str, Any]) -> Inspection:
+    """The outcome of an `inspect_call`."""
+    report = SourceReport(**answer["report"])
+    ranges = tuple(SourceRange(**values) for values in answer["ranges"])
+    return Inspection(report, ranges, answer["codec"])
+
 
 def _collect(
-    answers: "queue.SimpleQueue[_Answer]", alive: int, *, done: Callable[[int], None]
-) -> None:
-    count = 0
-    while alive:
+    answers: "queue.SimpleQueue[_Answer]", count: int
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    for _ in range(count):
         answer = answers.get()
         if answer.problem is not None:
-            raise DataError(answer.problem)
-        if answer.task is None:
-            alive -= 1
-        else:
-            count += 1
-            done(count)
+            raise answer.problem
+        yield answer.number, answer.value or {}
 
 
-def _start(folder: Path) -> "subprocess.Popen[str]":
+def _start() -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "cloche.data.workers", str(folder.resolve())],
+        [sys.executable, "-m", "cloche.data.workers"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -96,54 +125,70 @@ def _start(folder: Path) -> "subprocess.Popen[str]":
 
 def _feed(
     process: "subprocess.Popen[str]",
-    waiting: "queue.SimpleQueue[int]",
+    waiting: "queue.SimpleQueue[tuple[int, dict[str, Any]]]",
     answers: "queue.SimpleQueue[_Answer]",
 ) -> None:
-    """Give a worker one task after the other, and pass on what it answers."""
+    """Ask a worker one thing after the other, and pass on what it answers."""
     assert process.stdin is not None
     assert process.stdout is not None
     while True:
         try:
-            number = waiting.get_nowait()
+            number, call = waiting.get_nowait()
         except queue.Empty:
-            answers.put(_Answer(None))
             return
         try:
-            process.stdin.write(f"{number}\n")
+            process.stdin.write(json.dumps(call) + "\n")
             process.stdin.flush()
             line = process.stdout.readline()
         except (OSError, ValueError):  # its end of the pipe is closed: it has died
             line = ""
         if not line:
-            answers.put(_Answer(number, _death(process, number)))
+            answers.put(_Answer(number, problem=_death(process)))
             return
-        answers.put(_Answer(number, json.loads(line)["problem"]))
+        answers.put(_answer(number, json.loads(line)))
 
 
-def _death(process: "subprocess.Popen[str]", number: int) -> str:
+def _answer(number: int, values: dict[str, Any]) -> _Answer:
+    if "problem" in values:
+        kind = getattr(errors, values["kind"])
+        return _Answer(number, problem=kind(values["problem"]))
+    return _Answer(number, value=values)
+
+
+def _death(process: "subprocess.Popen[str]") -> DataError:
     status = process.wait()
     cause = "it may have run out of memory" if status == -9 else "what it said stands above"
-    return (
-        f"a worker ended with status {status} in task {number} ({cause}); what is done is kept: "
-        "run the same command again, or with fewer --workers"
+    return DataError(
+        f"a worker ended with status {status} ({cause}); what is done is kept: run the same "
+        "command again, or with fewer --workers"
     )
 
 
-def _serve(folder: Path) -> None:
-    """Do the tasks named on standard input, and answer each with a line of JSON."""
+@lru_cache(maxsize=1)
+def _work(folder: str) -> Work:
+    return open_work(Path(folder))
+
+
+def _do(call: dict[str, Any]) -> dict[str, Any]:
+    """The answer to a call."""
+    if "task" in call:
+        return {"done": run_task(_work(call["folder"]), call["task"])}
+    source = SourceFile(**call["inspect"] | {"path": Path(call["inspect"]["path"])})
+    return asdict(inspect_ranges(source, **call["how"]))
+
+
+def _serve() -> None:
+    """Answer what is asked on standard input, each line with a line of JSON."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
-    work = None
     for line in sys.stdin:
-        problem = None
         try:
-            work = work or open_work(folder)
-            run_task(work, int(line))
+            answer = _do(json.loads(line))
         except ClocheError as exc:
-            problem = str(exc)
-        answers.write(json.dumps({"problem": problem}) + "\n")
+            answer = {"problem": str(exc), "kind": type(exc).__name__}
+        answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
 
 if __name__ == "__main__":
-    _serve(Path(sys.argv[1]))
+    _serve()

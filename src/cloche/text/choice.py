@@ -36,6 +36,7 @@ _SMALL_TEXT = 300_000  # characters; from here on BPE predicts better in the sam
 _SMALLEST_CHOICE = 512  # of a vocabulary, however small the text
 _LARGEST_CHOICE = 32_768
 _TOKENS_PER_ENTRY = 50  # of the training text, on average, for an entry of the vocabulary
+_COUNTED_CHARACTERS = 4096  # at a time in training a BPE; longer pieces take it longer
 # Chinese has few spaces: whole clauses are what the training of a BPE counts, and nearly all are
 # different, at half a kilobyte of memory a character. A few million of them tell the pairs well.
 _SAMPLE_BYTES = 100_000_000
@@ -134,7 +135,7 @@ def make_tokenizer(choice: TokenizerChoice, pieces: Iterable[str]) -> Tokenizer:
         return open_tokenizer(choice.name)
     if choice.vocab_size is None or choice.rule is None:
         raise ValueError(f"a choice of bpe has a vocabulary size and a rule, got {choice}")
-    small = chain.from_iterable(safe_pieces([piece]) for piece in pieces)
+    small = chain.from_iterable(safe_pieces([p], size=_COUNTED_CHARACTERS) for p in pieces)
     sample = spread_sample(small, share=choice.sample_share)
     return train_bpe(sample, vocab_size=choice.vocab_size, rule=choice.rule)
 

@@ -21,7 +21,13 @@ from cloche.data.plan import (
     inspect_all,
     read_plan,
 )
-from cloche.data.prepare import PreparedText, is_prepared, open_prepared, prepare_text
+from cloche.data.prepare import (
+    PreparedText,
+    is_prepared,
+    open_prepared,
+    open_workers,
+    prepare_text,
+)
 from cloche.errors import RunError, SettingError, TextError, join_problems
 from cloche.text.ingest import SourceReport
 from cloche.text.sources import STANDARD_INPUT, find_with_skipped
@@ -255,17 +261,24 @@ class _Session:
                 raise
             self._warn(f"{exc}. Going on with the tokens made earlier from it.")
             return open_prepared(folder)
-        inspections = inspect_all(found.files, options.text)
-        reports = [inspection.report for inspection in inspections]
-        for line in describe_sources(reports, found.skipped):
-            self.say(line)
-        if begun:
-            prepared = open_prepared(folder)
-            self._refuse_other_text(prepared, reports)
-            return prepared
-        return prepare_text(
-            folder, found.files, inspections, text=options.text, data=options.data, tell=self.say
-        )
+        with open_workers(found.files) as workers:
+            inspections = inspect_all(found.files, options.text, workers=workers)
+            reports = [inspection.report for inspection in inspections]
+            for line in describe_sources(reports, found.skipped):
+                self.say(line)
+            if begun:
+                prepared = open_prepared(folder)
+                self._refuse_other_text(prepared, reports)
+                return prepared
+            return prepare_text(
+                folder,
+                found.files,
+                inspections,
+                text=options.text,
+                data=options.data,
+                tell=self.say,
+                workers=workers,
+            )
 
     def _given_tokens(self) -> bool:
         """Whether the source is no text but tokens prepared before."""
