@@ -5,16 +5,21 @@ export TOKENIZERS_PARALLELISM := false
 
 .PHONY: setup demo test check bars clean
 
-setup: .venv/.ready
+setup: .venv/.complete
 
+# What `make demo` needs. The tests also need the libraries of every extra.
 .venv/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "cloche needs Python 3.11 or newer, this is " + sys.version'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --editable .
+	@touch $@
+
+.venv/.complete: .venv/.ready
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: setup
+demo: .venv/.ready
 	@$(BIN)/cloche demo
 
 test: setup
