@@ -6,7 +6,6 @@ in tasks (`tasks.py`).
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -16,6 +15,7 @@ from typing import Any
 from cloche.data.cleaning.clean import write_cleaned
 from cloche.data.cleaning.steps import parse_steps
 from cloche.data.options import DataOptions
+from cloche.data.place import CLEANED, PLAN, SPEC, TOKENIZER, clear, refuse_foreign
 from cloche.data.spec import (
     TRAIN,
     VALIDATION,
@@ -31,7 +31,6 @@ from cloche.data.spec import (
     task_bytes,
 )
 from cloche.data.stretches import stretches
-from cloche.data.tasks import SPEC, TOKENIZER
 from cloche.data.workers import Workers, inspect_call, inspection_of
 from cloche.errors import DataError
 from cloche.text.choice import TokenizerChoice, choose_tokenizer, make_tokenizer, read_statistics
@@ -50,8 +49,6 @@ from cloche.text.saved import load_tokenizer
 from cloche.text.sources import FORMATS, STANDARD_INPUT, SkippedFile, SourceFile
 from cloche.text.tokenizer import Tokenizer
 
-PLAN = "plan.json"
-CLEANED = "cleaned.jsonl"
 FORMAT = 2
 
 Tell = Callable[[str], None]
@@ -155,7 +152,8 @@ def plan_text(
     """Begin a preparation in `folder`: cleaned text, tokenizer, and the tasks that are to be done.
 
     `named` is `open_named`'s, where it is open already. A preparation begun there of the same text
-    in the same way is left as it is; another one is removed.
+    in the same way is left as it is; another one is removed. Raises DataError where `folder` holds
+    anything else.
     """
     stored = read_plan(folder)
     options = plan_options(text, data)
@@ -166,7 +164,8 @@ def plan_text(
         return
     if stored is not None:
         tell(f"The text or its options changed since {folder} was made: preparing it again.")
-    _clear(folder)
+    refuse_foreign(folder, sources)
+    clear(folder)
     report = None
     read, found = list(sources), list(inspections)
     if data.clean:
@@ -296,18 +295,14 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
 
 def _write_synced(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def _clear(folder: Path) -> None:
-    """An empty folder; its specification goes first, so that no half of it is taken for whole."""
-    (folder / SPEC).unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _signatures(sources: Sequence[SourceFile]) -> list[list[Any]]:

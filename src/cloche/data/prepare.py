@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from cloche.data.joined import JoinedShards, joined_metadata
 from cloche.data.options import DataOptions
+from cloche.data.place import PREPARED, SPEC, refuse_foreign, writing
 from cloche.data.plan import (
     Tell,
     begin_inspection,
@@ -31,7 +32,6 @@ from cloche.data.plan import (
 from cloche.data.shards import Shard, dtype_of
 from cloche.data.spec import PARTS, TRAIN, VALIDATION, PartName, Spec, signature
 from cloche.data.tasks import (
-    SPEC,
     Work,
     missing_tasks,
     open_work,
@@ -48,7 +48,6 @@ from cloche.text.options import TextOptions
 from cloche.text.sources import FoundSources, SourceFile
 from cloche.text.tokenizer import Tokenizer
 
-PREPARED = "prepared.json"
 MANY_BYTES = 1 << 25
 """Of sources, from which on several processes are worth their start."""
 
@@ -84,7 +83,8 @@ def prepare_text(
     `open_workers`', this process does the work where None. Raises ClocheError. What a killed
     process has done stays.
     """
-    plan_text(folder, sources, inspections, text=text, data=data, tell=tell)
+    with writing(folder):
+        plan_text(folder, sources, inspections, text=text, data=data, tell=tell)
     return finish(folder, workers=workers, progress=progress)
 
 
@@ -102,6 +102,7 @@ def prepare_sources(
     Where no source has changed in path, size and time since a preparation began with the same
     options, they are not read again. Raises ClocheError.
     """
+    refuse_foreign(folder, found.files)
     stored = read_plan(folder)
     options = plan_options(text, data)
     if (
@@ -118,7 +119,8 @@ def prepare_sources(
     inspections = inspected()
     for line in describe_sources([each.report for each in inspections], found.skipped):
         tell(line)
-    plan_text(folder, found.files, inspections, text=text, data=data, tell=tell, named=named)
+    with writing(folder):
+        plan_text(folder, found.files, inspections, text=text, data=data, tell=tell, named=named)
 
 
 def open_workers(
@@ -142,7 +144,8 @@ def held(folder: Path) -> Iterator[None]:
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+        place = folder.resolve()  # . has no name of its own
+        lock = FileLock(place.parent / f".{place.name}.lock")
         lock.acquire(timeout=0)
     except Timeout as exc:
         raise DataError(f"another process is preparing in {folder}: wait for it") from exc
@@ -166,7 +169,8 @@ def finish(
         for count in _do_tasks(work, missing, workers=workers):
             if progress is not None:
                 progress(total - len(missing) + count, total)
-        _write_prepared(folder, work.spec, work.tokenizer)
+        with writing(folder):
+            _write_prepared(folder, work.spec, work.tokenizer)
     return _open(work)
 
 

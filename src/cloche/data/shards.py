@@ -88,7 +88,7 @@ class ShardWriter:
     def append(self, ids: Iterable[int] | np.ndarray) -> None:
         """Add tokens to the document being written."""
         array = np.asarray(ids).astype(self.dtype)
-        array.tofile(self._file)
+        self._file.write(np.ascontiguousarray(array).data)  # tofile hides why a disk refuses
         self.count += len(array)
 
     def end_document(self) -> None:

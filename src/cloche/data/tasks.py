@@ -18,6 +18,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from cloche.data.place import SPEC, TASKS, TOKENIZER, writing
 from cloche.data.shards import ShardWriter
 from cloche.data.spec import PARTS, Piece, Spec, spec_from_bytes
 from cloche.data.stretches import Stretch, stretches
@@ -26,10 +27,6 @@ from cloche.text.cutting import joinable_pieces
 from cloche.text.ingest import PIECE_CHARACTERS
 from cloche.text.saved import load_tokenizer
 from cloche.text.tokenizer import Tokenizer
-
-SPEC = "spec.json"
-TASKS = "tasks"
-TOKENIZER = "tokenizer"
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,7 @@ def run_task(work: Work, number: int) -> bool:
     place = task_folder(work.folder, number)
     if place.is_dir():
         return False
-    try:
+    with writing(place):
         place.parent.mkdir(exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
         try:
@@ -91,11 +88,6 @@ def run_task(work: Work, number: int) -> bool:
             _move(temporary, place)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    except OSError as exc:
-        raise DataError(
-            f"the tokens cannot be written to {place}: {exc.strerror or exc}. What is done is "
-            "kept; free space or mend it, and run the same command again"
-        ) from exc
     return True
 
 

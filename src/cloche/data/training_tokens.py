@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from cloche.data.place import TOKENIZER
 from cloche.data.prepare import open_prepared
-from cloche.data.tasks import TOKENIZER
 from cloche.errors import DataError
 from cloche.text.tokenized import NOTHING, Kept, TokenizedText
 from cloche.text.tokenizer import Tokenizer

@@ -7,8 +7,8 @@ import numpy as np
 
 from cloche.data.batches import TokensInMemory
 from cloche.data.joined import JoinedShards
+from cloche.data.place import TOKENIZER
 from cloche.data.prepare import open_prepared
-from cloche.data.tasks import TOKENIZER
 from cloche.errors import DataError, TextError
 from cloche.evaluation.likelihood import Likelihood, summed_nats
 from cloche.run import LM
