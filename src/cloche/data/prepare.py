@@ -194,13 +194,12 @@ def open_prepared(folder: Path) -> PreparedText:
     """What was prepared in `folder`. DataError where it is absent, unfinished or damaged."""
     totals = read_json(folder / PREPARED)
     if totals is None:
-        begun = (folder / SPEC).exists()
-        state = (
-            "the preparation of the tokens was not finished"
-            if begun
-            else "there are no prepared tokens"
+        if not (folder / SPEC).exists():
+            raise DataError(f"there are no prepared tokens in {folder}")
+        raise DataError(
+            f"the preparation of the tokens was not finished in {folder}: finish it with "
+            f"cloche data prepare --out {folder}"
         )
-        raise DataError(f"{state} in {folder}")
     return _open(open_work(folder))
 
 
