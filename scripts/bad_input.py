@@ -6,54 +6,28 @@ are what the program printed, not what somebody remembers.
 
 import argparse
 import gzip
-import json
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+from bad_input_cases import (
+    PREPARATION_CASES,
+    SMALL,
+    SOURCE_CASES,
+    TEXT,
+    TINY_DISK,
+    TYPING_CASES,
+    Case,
+    both,
+    nothing,
+    row_file,
+    run_cloche,
+    write,
+)
+
 DOCUMENT = Path("docs/bad-input.md")
-TEXT = "The fox saw two stones near the river, and the old hen saw ten more.\n" * 120
-SMALL = "--train.steps 4 --train.batch 4 --model.layers 1 --model.width 32 --model.context 16"
-
-
-@dataclass(frozen=True)
-class Case:
-    """One bad input: what it is, how it comes about, and the command that meets it."""
-
-    name: str
-    command: str
-    prepare: Callable[[Path], None]
-    shell: str = ""
-    """What the shell does first, such as a limit it sets."""
-
-
-def write(name: str, content: bytes | str) -> Callable[[Path], None]:
-    """A preparation that writes one file."""
-    data = content.encode() if isinstance(content, str) else content
-
-    def prepare(folder: Path) -> None:
-        (folder / name).write_bytes(data)
-
-    return prepare
-
-
-def both(*preparations: Callable[[Path], None]) -> Callable[[Path], None]:
-    """Several preparations, one after the other."""
-
-    def prepare(folder: Path) -> None:
-        for preparation in preparations:
-            preparation(folder)
-
-    return prepare
-
-
-def nothing(_: Path) -> None:
-    """A preparation for what needs none."""
 
 
 def trained(folder: Path) -> None:
@@ -78,11 +52,6 @@ def truncated(folder: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:-100])
 
 
-def row_file(row: str) -> Callable[[Path], None]:
-    """A preparation with a bad second row."""
-    return write("rows.jsonl", json.dumps({"text": TEXT}) + "\n" + row + "\n")
-
-
 HOLDER = """
 import time
 from pathlib import Path
@@ -90,9 +59,8 @@ from cloche.training.folder import claimed
 with claimed(Path("runs/book")):
     time.sleep(6)
 """
-TINY_DISK = "ulimit -f 80; "  # files of at most 40 kB: smaller than the weights
 
-CASES = [
+TEXT_CASES = [
     Case("Empty text", "train empty.txt", write("empty.txt", "")),
     Case("Blank text", "train blank.txt", write("blank.txt", " \n\t\n")),
     Case("A missing file", "train bok.txt", write("book.txt", TEXT)),
@@ -135,6 +103,9 @@ CASES = [
         write("book.txt", TEXT),
     ),
     Case("A handful of characters", "train book.txt", write("book.txt", "abc")),
+]
+
+RUN_CASES = [
     Case(
         "Heads that do not divide the width",
         "train book.txt --model.width 64 --model.heads 5",
@@ -204,17 +175,17 @@ CASES = [
 ]
 
 
-def run_cloche(command: str, folder: Path, *, shell: str = "") -> tuple[int, str]:
-    """Exit status and all that was said."""
-    done = subprocess.run(
-        f"{shell}{sys.executable} -m cloche {command}",
-        shell=True,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(folder), "COLUMNS": "100"},
-    )
-    return done.returncode, done.stdout + done.stderr
+GROUPS = {
+    "Texts": TEXT_CASES + SOURCE_CASES,
+    "Tokens prepared beforehand": PREPARATION_CASES,
+    "Tokenizers, cleaning and data sets": TYPING_CASES,
+    "Training and generating": RUN_CASES,
+}
+VARYING = (
+    (r"cloche: \d+ tokens?, \d+ a second[^\n]*\n", ""),
+    (r"(?m)^\d+\.\d s\. Next", "S s. Next"),
+)
+"""What differs from run to run, and what the document has instead."""
 
 
 def section(case: Case) -> str:
@@ -225,9 +196,11 @@ def section(case: Case) -> str:
         status, said = run_cloche(case.command, folder, shell=case.shell)
     finally:
         shutil.rmtree(folder)
-    said = re.sub(r"cloche: \d+ tokens?, \d+ a second[^\n]*\n", "", said).strip()  # varies
-    lines = "\n".join(line.rstrip() for line in said.splitlines())
-    return f"## {case.name}\n\n`cloche {case.command}` ends with {status}:\n\n```\n{lines}\n```\n"
+    said = said.replace(f"{folder.resolve()}/", "")
+    for pattern, instead in VARYING:
+        said = re.sub(pattern, instead, said)
+    lines = "\n".join(line.rstrip() for line in said.strip().splitlines())
+    return f"### {case.name}\n\n`cloche {case.command}` ends with {status}:\n\n```\n{lines}\n```\n"
 
 
 def main() -> int:
@@ -240,7 +213,9 @@ def main() -> int:
         "Made by `scripts/bad_input.py` from what the program prints. A user's mistake ends with "
         "status 2,\none message and no traceback; nothing is lost.\n\n"
     )
-    document = head + "\n".join(section(case) for case in CASES)
+    document = head + "\n".join(
+        f"## {group}\n\n" + "\n".join(map(section, cases)) for group, cases in GROUPS.items()
+    )
     if not check:
         DOCUMENT.write_text(document, encoding="utf-8")
         return 0
