@@ -5,6 +5,7 @@ Every side runs in processes of its own, in turn. cloche's times are those of th
 on text that lies in memory.
 """
 
+import codecs
 import shutil
 import subprocess
 import sys
@@ -18,9 +19,10 @@ from typing import Any
 
 from cloche.bench.paired import Timing, paired_ratio, time_in_turn
 from cloche.data.stories.corpus import stories_text
-from cloche.errors import DataError
+from cloche.errors import DataError, SettingError
 
 _STORIES_PART_BYTES = 10_000_000
+_READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,11 @@ def bench_tokenizing(
     rounds: int,
     tell: Callable[[str], None],
 ) -> TokenizingResult:
-    """Time preparing `text` (UTF-8) and training a BPE on its first `training_bytes`."""
+    """Time preparing `text` (UTF-8) and training a BPE on its first `training_bytes`.
+
+    Raises SettingError where the text cannot be read as UTF-8, before anything is timed.
+    """
+    _check_utf8(text)
     with tempfile.TemporaryDirectory(prefix="cloche-bench-") as name:
         folder = Path(name)
         sample = _beginning(text, folder / "sample.txt", size=training_bytes)
@@ -111,6 +117,21 @@ def make_text(path: Path, *, size: int) -> Path:
     return path
 
 
+def _check_utf8(text: Path) -> None:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        with text.open("rb") as file:
+            while data := file.read(_READ_BYTES):
+                decoder.decode(data)
+        decoder.decode(b"", final=True)
+    except OSError as exc:
+        raise SettingError(f"{text} cannot be read: {exc.strerror}") from exc
+    except UnicodeDecodeError as exc:
+        raise SettingError(
+            f"{text} is not UTF-8, which the peers read alone: give a text in UTF-8"
+        ) from exc
+
+
 def _beginning(text: Path, path: Path, *, size: int) -> Path:
     with text.open("rb") as file:
         path.write_bytes(file.read(size).decode("utf-8", "ignore").encode("utf-8"))
@@ -131,7 +152,8 @@ def _prepare(text: Path, folder: Path, tokenizer: str, *, workers: int) -> float
 
 
 def _run(*arguments: str) -> str:
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
+    # -P: a queue.py or tokenizers.py that lies in the current directory is not ours
+    done = subprocess.run([sys.executable, "-P", *arguments], capture_output=True, text=True)
     if done.returncode:
         raise DataError(f"{' '.join(arguments)} failed:\n{done.stderr.strip()}")
     return done.stdout
