@@ -143,7 +143,7 @@ def _kill_tree(pid: int) -> None:
 def _state(folder: Path) -> str:
     if not (folder / "spec.json").exists():
         return "before the plan was whole"
-    return f"{len(list((folder / 'tasks').glob('[0-9]*')))} tasks done"
+    return f"{len(list((folder / 'tasks').glob('*/[0-9]*')))} tasks done"
 
 
 def _contents(folder: Path) -> dict[str, bytes]:

@@ -17,7 +17,7 @@ ON_SLURM = ["--executor", "slurm", "--executor-options", "time=1:00", "partition
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("cloche.data.plan.task_bytes", lambda total: 1000)
+    monkeypatch.setattr("cloche.data.spec.TASK_BYTES", 1000)
     (tmp_path / "book.txt").write_text(LINE * 60, encoding="utf-8")
     return tmp_path
 

@@ -16,7 +16,7 @@ SMALL += ["--model.layers", "1", "--model.width", "32", "--model.context", "16"]
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("cloche.data.plan.task_bytes", lambda total: 1000)
+    monkeypatch.setattr("cloche.data.spec.TASK_BYTES", 1000)
     (tmp_path / "book.txt").write_text(LINE * 60, encoding="utf-8")
     return tmp_path
 
@@ -63,6 +63,27 @@ def test_options_of_the_preparation_are_refused_where_the_tokens_are_made(here, 
     assert not (here / "run").exists()
 
 
+def test_the_link_of_a_run_leads_to_the_tokens_it_is_trained_on(here, capsys):
+    (here / "other.txt").write_text(LINE.upper() * 50, encoding="utf-8")
+    for name in ("book", "other"):
+        assert main(["data", "prepare", f"{name}.txt"]) == 0
+    (here / "run").mkdir()
+    (here / "run" / "tokens").symlink_to(here / "prepared" / "book")  # of a run that never began
+    assert main(["train", "prepared/other", "--out", "run", *SMALL]) == 0
+    assert os.path.realpath("run/tokens") == os.path.realpath("prepared/other")
+
+    before = (here / "prepared/book/prepared.json").read_bytes()
+    (here / "run2").mkdir()
+    (here / "run2" / "tokens").symlink_to(here / "prepared" / "book")
+    assert main(["train", "other.txt", "--out", "run2", *SMALL]) == 0
+    assert not (here / "run2/tokens").is_symlink()
+    assert (here / "prepared/book/prepared.json").read_bytes() == before
+
+    (here / "run3" / "tokens").mkdir(parents=True)
+    assert main(["train", "prepared/book", "--out", "run3", *SMALL]) == 2
+    assert "holds tokens of its own" in capsys.readouterr().err
+
+
 def test_ranks_do_what_was_planned_and_a_last_call_closes_it(here, capsys):
     assert main(["data", "prepare", "book.txt", "--out", "p", "--plan-only"]) == 0
     assert "--rank R --world-size W" in capsys.readouterr().out
@@ -86,6 +107,8 @@ def test_ranks_do_what_was_planned_and_a_last_call_closes_it(here, capsys):
         (["--out", "nothing"], "no preparation has begun in nothing"),
         (["--out", "nothing", "--rank", "0", "--world-size", "1"], "no preparation has begun"),
         (["missing.txt"], "missing.txt"),
+        (["--out", "p", "--data.split", "0.5"], "are settled by the plan"),
+        (["book.txt", "--data.clean", "nfc", "--data.split-by", "file"], "after which there are"),
     ],
 )
 def test_mistakes_are_told(here, capsys, arguments, told):

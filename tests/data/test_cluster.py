@@ -39,7 +39,7 @@ def source(tmp_path):
 @pytest.fixture
 def planned(tmp_path, source, monkeypatch):
     """A preparation of six tasks, none of them done."""
-    monkeypatch.setattr("cloche.data.plan.task_bytes", lambda total: 700)
+    monkeypatch.setattr("cloche.data.spec.TASK_BYTES", 700)
     folder = plan(tmp_path / "planned", source)
     assert len(missing(folder)) == 6
     return folder
@@ -90,11 +90,11 @@ from cloche.data.tasks import missing_tasks, open_work, task_folder
 
 def launch(executor, folder, **options):
     spec = open_work(folder).spec
-    times = lambda: {n: task_folder(folder, n).stat().st_mtime_ns for n in range(len(spec.tasks))}
+    times = lambda: {n: task_folder(folder, n, spec=spec).stat().st_mtime_ns for n in range(len(spec.tasks))}
     executor(folder, workers=2, **options).run()
     assert missing_tasks(folder, spec) == []
     before = times()
-    shutil.rmtree(task_folder(folder, 1))  # datatrove's notes still say that it is done
+    shutil.rmtree(task_folder(folder, 1, spec=spec))  # datatrove's notes still say that it is done
     executor(folder, workers=2, **options).run()
     after = times()
     executor(folder, workers=2, **options).run()  # nothing is missing

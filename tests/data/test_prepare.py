@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -30,9 +31,13 @@ def files_of(folder):
     }
 
 
+def place_of(folder, number):
+    return task_folder(folder, number, spec=open_work(folder).spec)
+
+
 @pytest.fixture
 def small_tasks(monkeypatch):
-    monkeypatch.setattr("cloche.data.plan.task_bytes", lambda total: 700)
+    monkeypatch.setattr("cloche.data.spec.TASK_BYTES", 700)
 
 
 def prepare(folder, *paths, text=None, data=None, told=None, **how):
@@ -144,13 +149,20 @@ def test_tokens_are_made_anew_when_something_changes(tmp_path, book, change):
 def test_what_a_killed_process_has_done_stays_and_the_rest_is_done(tmp_path, book, small_tasks):
     whole, folder = prepare(tmp_path / "whole", book), tmp_path / "tokens"
     prepare(folder, book)
-    shutil.rmtree(task_folder(folder, 1))
+    shutil.rmtree(place_of(folder, 1))
     (folder / PREPARED).unlink()
-    (folder / "tasks" / ".00001.leftover").mkdir()
-    kept = task_folder(folder, 0).stat().st_mtime_ns
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    host = socket.gethostname()
+    dead = place_of(folder, 1).with_name(f".00001.{host}.{ended.pid}.ab")
+    working = place_of(folder, 1).with_name(f".00001.{host}.{os.getppid()}.cd")
+    dead.mkdir()
+    working.mkdir()
+    kept = place_of(folder, 0).stat().st_mtime_ns
     prepared = prepare(folder, book)
-    assert task_folder(folder, 0).stat().st_mtime_ns == kept
-    assert not list((folder / "tasks").glob(".*"))
+    assert place_of(folder, 0).stat().st_mtime_ns == kept
+    assert not dead.exists()
+    assert working.exists()
     assert files_of(folder) == files_of(tmp_path / "whole")
     assert text_of(prepared, "train") == text_of(whole, "train")
 
@@ -175,7 +187,7 @@ def test_several_processes_make_the_bytes_that_one_makes(tmp_path, book, small_t
         )
     assert files_of(tmp_path / "one") == files_of(tmp_path / "several")
     assert text_of(one, "train") == text_of(several, "train")
-    total = len(list((tmp_path / "several" / "tasks").iterdir()))
+    total = len(open_work(tmp_path / "several").spec.tasks)
     assert total > 3
     assert done == [(count, total) for count in range(1, total + 1)]
 
@@ -188,7 +200,7 @@ def test_ranks_share_the_tasks_and_the_last_step_closes_them(tmp_path, book, sma
     with pytest.raises(DataError, match="not finished"):
         open_prepared(folder)
     counts = [run_rank(folder, rank=rank, world_size=3) for rank in (2, 0, 1)]
-    assert sum(counts) == len(list((folder / "tasks").iterdir()))
+    assert sum(counts) == len(open_work(folder).spec.tasks)
     assert run_rank(folder, rank=0, world_size=3) == 0
     assert text_of(finish(folder), "train") == text_of(whole, "train")
     assert files_of(folder) == files_of(tmp_path / "whole")
@@ -215,7 +227,7 @@ def test_a_task_twice_done_at_the_same_time_is_done_once(tmp_path, book):
     prepare(folder, book)
     work = open_work(folder)
     before = files_of(folder)
-    place = task_folder(folder, 0)
+    place = place_of(folder, 0)
     hidden = place.rename(folder / "hidden")
     original = os.rename
 
@@ -245,7 +257,8 @@ def test_a_full_disk_is_told_and_what_is_done_stays(tmp_path, book, small_tasks,
         patch.setattr(ShardWriter, "append", append)
         with pytest.raises(DataError, match="00002: No space left on device"):
             prepare(folder, book)
-    assert sorted(path.name for path in (folder / "tasks").iterdir()) == ["00000", "00001"]
+    made = place_of(folder, 0).parent
+    assert sorted(path.name for path in made.iterdir()) == ["00000", "00001"]
     assert text_of(prepare(folder, book), "train") == whole
 
 
@@ -295,10 +308,71 @@ def test_a_tokenizer_named_by_its_path_that_changed_is_noticed(tmp_path, book):
     assert prepared.train.metadata.tokenizer == prepared.tokenizer.fingerprint
 
 
+def test_a_rank_that_began_before_a_new_plan_does_not_get_its_tokens_into_it(
+    tmp_path, book, small_tasks
+):
+    folder = tmp_path / "tokens"
+    sources, text = find_sources([str(book)]), TextOptions(tokenizer="bpe")
+
+    def plan(split):
+        found = inspect_all(sources, text)
+        plan_text(folder, sources, found, text=text, data=DataOptions(split=split), tell=print)
+
+    plan(0.9)
+    stale = open_work(folder)
+    plan(0.5)
+    for number in range(len(stale.spec.tasks)):
+        run_task(stale, number)
+    made = finish(folder)
+    expected = prepare(tmp_path / "other", book, text=text, data=DataOptions(split=0.5))
+    assert text_of(made, "train") == text_of(expected, "train")
+
+
+def test_a_part_of_a_task_that_was_removed_is_made_again(tmp_path, book, small_tasks):
+    folder = tmp_path / "tokens"
+    whole = text_of(prepare(folder, book), "train")
+    tokens = place_of(folder, 1) / "train" / "tokens.ds"
+    tokens.write_bytes(tokens.read_bytes()[:-2])
+    with pytest.raises(DataError, match=f"delete {tokens.parent}"):
+        open_prepared(folder)
+    shutil.rmtree(tokens.parent)
+    assert text_of(prepare(folder, book), "train") == whole
+
+
+def test_a_source_that_moved_is_read_where_it_lies_now(tmp_path, book, small_tasks):
+    folder, sources = tmp_path / "tokens", find_sources([str(book)])
+    text, data = TextOptions(), DataOptions()
+    plan_text(folder, sources, inspect_all(sources, text), text=text, data=data, tell=print)
+    moved = book.rename(tmp_path / "moved.txt")
+    prepared = prepare(folder, moved)
+    assert text_of(prepared, "train") + text_of(prepared, "validation") == LINE * 100
+
+
+def test_a_plan_that_fails_leaves_the_earlier_preparation(tmp_path, book):
+    folder = tmp_path / "tokens"
+    before = text_of(prepare(folder, book), "train")
+    for data in (DataOptions(clean="min-length=100000"), DataOptions(split_by="document")):
+        with pytest.raises(TextError):
+            prepare(folder, book, data=data)
+        assert text_of(open_prepared(folder), "train") == before
+
+
+def test_the_column_of_rows_is_that_of_the_sources_not_of_the_cleaned_text(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"body": LINE * 3}) + "\n" for _ in range(6)) + "bad\n")
+    text = TextOptions(column="body", skip_bad=True, tokenizer="bpe")
+    prepared = prepare(tmp_path / "tokens", path, text=text, data=DataOptions(clean="nfc"))
+    assert text_of(prepared, "train") + text_of(prepared, "validation") == LINE * 18
+    other = prepare(tmp_path / "other", path, text=text)
+    assert other.train.metadata.sources == prepared.train.metadata.sources
+    specs = [open_work(tmp_path / name).spec.fingerprint for name in ("tokens", "other")]
+    assert specs[0] != specs[1]
+
+
 def test_shards_of_another_tokenizer_are_refused_naming_both(tmp_path, book):
     folder = tmp_path / "tokens"
     prepared = prepare(folder, book)
-    metadata = task_folder(folder, 0) / "train" / "tokens.ds.metadata"
+    metadata = place_of(folder, 0) / "train" / "tokens.ds.metadata"
     values = json.loads(metadata.read_text()) | {"tokenizer": "f" * 64}
     metadata.write_text(json.dumps(values))
     with pytest.raises(DataError, match=f"ffffffffffff.*{prepared.tokenizer.fingerprint[:12]}"):

@@ -63,6 +63,11 @@ class Prepare:
             found.append(f"--workers must be at least 1, got {self.workers}")
         if self.rank is None and not self.sources and self.out is None:
             found.append("name a text to prepare")
+        if not self.sources and (self.text, self.data) != (TextOptions(), DataOptions()):
+            found.append(
+                "options of text and data are settled by the plan in the folder: leave them out, or "
+                "name the text again"
+            )
         if self.executor != "processes" and (
             self.rank is not None or self.plan_only or self.workers is not None
         ):

@@ -34,6 +34,11 @@ class DataOptions:
                 f"data.stride {self.stride} has no meaning with data.windows random, whose windows "
                 "begin anywhere: leave out one of them"
             )
+        if self.clean and self.split_by == "file":
+            found.append(
+                "data.split-by file cannot follow data.clean, after which there are documents and "
+                "no files: use data.split-by document"
+            )
         try:
             parse_steps(self.clean)
         except SettingError as exc:

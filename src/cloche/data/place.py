@@ -20,6 +20,8 @@ PLAN = "plan.json"
 PREPARED = "prepared.json"
 CLEANED = "cleaned.jsonl"
 LAUNCHES = "launches"
+NEW_CLEANED = ".cleaned.new"
+"""Cleaned text of a plan that is not whole yet."""
 BEGUN = ".preparation"
 """Empty; there from the beginning, so that what a killed process began is known as ours."""
 
@@ -57,16 +59,21 @@ def refuse_foreign(folder: Path, sources: Sequence[SourceFile]) -> None:
         )
 
 
-def clear(folder: Path) -> None:
-    """Make `folder` ready for a new preparation: what an earlier one made is removed."""
+def begin(folder: Path) -> None:
+    """Make `folder` ours, where it is new."""
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / BEGUN).touch()
+    (folder / NEW_CLEANED).unlink(missing_ok=True)
+
+
+def clear(folder: Path) -> None:
+    """Remove what an earlier preparation made."""
     for name in _FILES:
         (folder / name).unlink(missing_ok=True)
         for leftover in folder.glob(f".{name}.*.tmp"):
             leftover.unlink()
     for name in _FOLDERS:
-        shutil.rmtree(folder / name, ignore_errors=True)
-    (folder / BEGUN).touch()
+        shutil.rmtree(folder / name, ignore_errors=True)  # tasks of another plan are never taken
 
 
 def _is_ours(folder: Path) -> bool:

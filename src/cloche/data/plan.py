@@ -12,10 +12,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cloche.data.cleaning.clean import write_cleaned
-from cloche.data.cleaning.steps import parse_steps
+from cloche.data.drafts import clean_into, draft_spec, undivided
 from cloche.data.options import DataOptions
-from cloche.data.place import CLEANED, PLAN, SPEC, TOKENIZER, clear, refuse_foreign
+from cloche.data.place import (
+    CLEANED,
+    NEW_CLEANED,
+    PLAN,
+    SPEC,
+    TOKENIZER,
+    begin,
+    clear,
+    refuse_foreign,
+)
 from cloche.data.spec import (
     TRAIN,
     VALIDATION,
@@ -23,11 +31,9 @@ from cloche.data.spec import (
     Piece,
     Spec,
     SpecSource,
-    make_split,
     pieces_of,
-    place_pieces,
-    share_out,
     signature,
+    spec_from_bytes,
     task_bytes,
 )
 from cloche.data.stretches import stretches
@@ -36,9 +42,7 @@ from cloche.errors import DataError
 from cloche.text.choice import TokenizerChoice, choose_tokenizer, make_tokenizer, read_statistics
 from cloche.text.ingest import (
     Inspection,
-    SourceRange,
     SourceReport,
-    documents,
     inspect_ranges,
     require_text,
 )
@@ -159,18 +163,25 @@ def plan_text(
     options = plan_options(text, data)
     reports = tuple(inspection.report for inspection in inspections)
     recipe = {"options": options, "sources": fingerprints(reports)}
-    if stored is not None and stored.recipe == recipe and same_tokenizer(folder, stored):
+    if (
+        stored is not None
+        and stored.recipe == recipe
+        and same_tokenizer(folder, stored)
+        and (data.clean or _moved(folder, stored, sources, inspections))
+    ):
         tell(f"Tokens: those made earlier in {folder}, as text and tokenizer are unchanged.")
         return
     if stored is not None:
         tell(f"The text or its options changed since {folder} was made: preparing it again.")
     refuse_foreign(folder, sources)
-    clear(folder)
+    begin(folder)  # what is there stays until all that can go wrong in planning has not
     report = None
     read, found = list(sources), list(inspections)
     if data.clean:
-        read, found, report = _clean(folder, read, found, text=text, steps=data.clean, tell=tell)
-    draft = _draft(read, found, text=text, data=data)
+        read, found, report = clean_into(
+            folder / NEW_CLEANED, read, found, text=text, steps=data.clean, tell=tell
+        )
+    draft = draft_spec(read, found, text=text, data=data)
     choice = choose_tokenizer(
         text,
         train=lambda: read_statistics(part_text(draft, TRAIN)),
@@ -183,9 +194,13 @@ def plan_text(
             f"The text supports a vocabulary of {tokenizer.vocab_size:,}, not "
             f"{choice.vocab_size:,}: no pair of tokens occurs twice any more."
         )
+    clear(folder)
     tokenizer.save(folder / TOKENIZER)
-    if not tokenizer.joinable:
-        draft = _draft(read, list(map(_undivided, found)), text=text, data=data)
+    if data.clean:
+        os.replace(folder / NEW_CLEANED, folder / CLEANED)
+        read = [replace(read[0], path=folder / CLEANED)]
+    whole = found if tokenizer.joinable else list(map(undivided, found))
+    draft = draft_spec(read, whole, text=text, data=data)
     several = sum(inspection.report.documents for inspection in found) > 1
     separated = several and tokenizer.special_ids.eos is not None
     spec = replace(
@@ -197,6 +212,28 @@ def plan_text(
     plan = Plan(options, reports, _signatures(sources), choice, report)
     write_json(folder / PLAN, asdict(plan))
     _write_synced(folder / SPEC, spec.to_bytes())
+
+
+def _moved(
+    folder: Path,
+    stored: Plan,
+    sources: Sequence[SourceFile],
+    inspections: Sequence[Inspection],
+) -> bool:
+    """Have the tasks of a plan read the same bytes where they lie now; False where they differ."""
+    if stored.signatures == _signatures(sources):
+        return True
+    spec = spec_from_bytes((folder / SPEC).read_bytes())
+    now = tuple(
+        SpecSource(replace(source, path=source.path.absolute()), found.codec, *signature(source))
+        for source, found in zip(sources, inspections, strict=True)
+    )
+    same = [(s.encoding, s.size, s.file.format, s.file.compression) for s in now]
+    if same != [(s.encoding, s.size, s.file.format, s.file.compression) for s in spec.sources]:
+        return False
+    _write_synced(folder / SPEC, replace(spec, sources=now).to_bytes())
+    write_json(folder / PLAN, asdict(replace(stored, signatures=_signatures(sources))))
+    return True
 
 
 def read_plan(folder: Path) -> Plan | None:
@@ -307,64 +344,3 @@ def _write_synced(path: Path, content: bytes) -> None:
 
 def _signatures(sources: Sequence[SourceFile]) -> list[list[Any]]:
     return [[os.path.realpath(source.path), *signature(source)] for source in sources]
-
-
-def _draft(
-    sources: Sequence[SourceFile],
-    inspections: Sequence[Inspection],
-    *,
-    text: TextOptions,
-    data: DataOptions,
-) -> Spec:
-    """The specification but for the tokenizer."""
-    spec_sources = []
-    for source, inspection in zip(sources, inspections, strict=True):
-        place = replace(source, path=source.path.resolve())
-        spec_sources.append(SpecSource(place, inspection.codec, *signature(source)))
-    sizes = [source.size for source in spec_sources]
-    return Spec(
-        sources=tuple(spec_sources),
-        fingerprints=(),
-        split=make_split(data, inspections),
-        tokenizer="",
-        separated=False,
-        skip_bad=text.skip_bad,
-        column=text.column,
-        tasks=share_out(place_pieces(inspections), sizes, task_bytes=task_bytes(sum(sizes))),
-    )
-
-
-def _undivided(inspection: Inspection) -> Inspection:
-    """Running text in one range, for a tokenizer that needs documents whole."""
-    if len(inspection.ranges) == 1 or inspection.ranges[0].ends:  # rows are documents already
-        return inspection
-    report = inspection.report
-    whole = SourceRange(characters=report.characters, documents=report.documents)
-    return replace(inspection, ranges=(whole,))
-
-
-def _clean(
-    folder: Path,
-    sources: Sequence[SourceFile],
-    inspections: Sequence[Inspection],
-    *,
-    text: TextOptions,
-    steps: str,
-    tell: Tell,
-) -> tuple[list[SourceFile], list[Inspection], str]:
-    """The cleaned text, as a source of its own in `folder`, and what cleaning did."""
-
-    def found() -> Iterator[tuple[str, str]]:
-        for source, inspection in zip(sources, inspections, strict=True):
-            encoding = inspection.report.encoding
-            for document in documents(source, encoding, skip_bad=text.skip_bad, column=text.column):
-                yield document.name, "".join(document.pieces())
-
-    path = folder / CLEANED
-    report = write_cleaned(path, found(), parse_steps(steps))
-    tell(report.to_text())
-    cleaned = SourceFile(f"{path} (cleaned)", path, format="jsonl")
-    every_bytes = task_bytes(signature(cleaned)[0])
-    inspection = inspect_ranges(cleaned, encoding="utf-8", every_bytes=every_bytes)
-    require_text([inspection.report])
-    return [cleaned], [inspection], report.to_text()

@@ -239,7 +239,8 @@ def _do_tasks(work: Work, numbers: Sequence[int], *, workers: Workers | None) ->
 
 def _join(folder: Path, part: PartName, work_spec: Spec, tokenizer: Tokenizer) -> JoinedShards:
     """One part of all tasks."""
-    places = [task_folder(folder, number) / part for number in range(len(work_spec.tasks))]
+    numbers = range(len(work_spec.tasks))
+    places = [task_folder(folder, number, spec=work_spec) / part for number in numbers]
     shards = [Shard(place) for place in places if place.is_dir()]
     for shard in shards:
         if shard.metadata.tokenizer != tokenizer.fingerprint:

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -90,6 +91,8 @@ class Spec:
     """Whether documents end with the end-of-text token."""
     skip_bad: bool
     column: str | None
+    cleaned: str | None
+    """SHA-256 of the text after cleaning; None where it was not cleaned."""
     tasks: tuple[tuple[Piece, ...], ...]
 
     def to_bytes(self) -> bytes:
@@ -99,9 +102,9 @@ class Spec:
             source["file"]["path"] = str(source["file"]["path"])
         return (json.dumps(values, ensure_ascii=False, indent=1) + "\n").encode("utf-8")
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of all that its tokens depend on."""
+        """SHA-256 of all that its tokens depend on; where the sources lie is not among it."""
         values = asdict(replace(self, sources=()))
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode("utf-8")).hexdigest()
 

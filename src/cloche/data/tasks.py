@@ -4,7 +4,8 @@ A preparation is a folder:
 
     spec.json            what is done, complete (`spec.py`)
     tokenizer/           the tokenizer
-    tasks/00000/train/   a shard for each task and part that has any tokens (`shards.py`)
+    tasks/FINGERPRINT/   of the specification: what an earlier one made is never taken for its
+      00000/train/       a shard for each task and part that has any tokens (`shards.py`)
     prepared.json        written last: all tasks are done
 
 A task is done when its folder is there. Whoever finds it missing may do it: the same bytes come.
@@ -13,13 +14,16 @@ A task is done when its folder is there. Whoever finds it missing may do it: the
 import contextlib
 import errno
 import os
+import re
 import shutil
+import socket
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from cloche.data.place import SPEC, TASKS, TOKENIZER, writing
-from cloche.data.shards import ShardWriter
+from cloche.data.shards import METADATA, ShardWriter, read_metadata
 from cloche.data.spec import PARTS, Piece, Spec, spec_from_bytes
 from cloche.data.stretches import Stretch, stretches
 from cloche.errors import DataError
@@ -27,6 +31,8 @@ from cloche.text.cutting import joinable_pieces
 from cloche.text.ingest import PIECE_CHARACTERS
 from cloche.text.saved import load_tokenizer
 from cloche.text.tokenizer import Tokenizer
+
+_ABANDONED_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ def open_work(folder: Path) -> Work:
 
 def missing_tasks(folder: Path, spec: Spec) -> list[int]:
     """Numbers of the tasks that are not done yet."""
-    return [number for number in range(len(spec.tasks)) if not task_folder(folder, number).is_dir()]
+    return [number for number in range(len(spec.tasks)) if not _is_done(folder, number, spec=spec)]
 
 
 def tasks_of_rank(spec: Spec, *, rank: int, world_size: int) -> list[int]:
@@ -66,9 +72,9 @@ def tasks_of_rank(spec: Spec, *, rank: int, world_size: int) -> list[int]:
     return list(range(rank, len(spec.tasks), world_size))
 
 
-def task_folder(folder: Path, number: int) -> Path:
+def task_folder(folder: Path, number: int, *, spec: Spec) -> Path:
     """Where the outcome of a task lies."""
-    return folder / TASKS / f"{number:05}"
+    return folder / TASKS / spec.fingerprint[:12] / f"{number:05}"
 
 
 def run_task(work: Work, number: int) -> bool:
@@ -76,12 +82,15 @@ def run_task(work: Work, number: int) -> bool:
 
     Raises DataError where a source has changed or the disk is full; nothing half done is left.
     """
-    place = task_folder(work.folder, number)
-    if place.is_dir():
+    place = task_folder(work.folder, number, spec=work.spec)
+    if _is_done(work.folder, number, spec=work.spec):
         return False
     with writing(place):
-        place.parent.mkdir(exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
+        if place.exists():  # somebody removed a part of it
+            shutil.rmtree(place)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        owner = f".{place.name}.{socket.gethostname()}.{os.getpid()}."
+        temporary = Path(tempfile.mkdtemp(prefix=owner, dir=place.parent))
         try:
             _write(work, work.spec.tasks[number], temporary)
             temporary.chmod(0o755)  # mkdtemp's folders are private
@@ -92,9 +101,43 @@ def run_task(work: Work, number: int) -> bool:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed tasks left. Only where no other process works in `folder`."""
-    for leftover in (folder / TASKS).glob(".*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    """Remove what killed tasks left: those of this machine at once, others' after a day."""
+    for leftover in (folder / TASKS).glob("*/.*"):
+        if _is_abandoned(leftover):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _is_done(folder: Path, number: int, *, spec: Spec) -> bool:
+    """Whether the task's tokens are there, for every character it is to read."""
+    place = task_folder(folder, number, spec=spec)
+    if not place.is_dir():
+        return False
+    made = sum(
+        read_metadata(place / part).characters
+        for part in PARTS
+        if (place / part / METADATA).exists()
+    )
+    return made == sum(piece.range.characters for piece in spec.tasks[number])
+
+
+def _is_abandoned(temporary: Path) -> bool:
+    """Whether nobody works in a temporary folder any more."""
+    owner = re.fullmatch(r"\.\d+\.(?P<host>.*)\.(?P<pid>\d+)\.[^.]*", temporary.name)
+    if owner is not None and owner["host"] == socket.gethostname():
+        return not _is_alive(int(owner["pid"]))
+    with contextlib.suppress(FileNotFoundError):  # its owner has just finished
+        return time.time() - temporary.stat().st_mtime > _ABANDONED_SECONDS
+    return False
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _move(temporary: Path, place: Path) -> None:

@@ -249,6 +249,8 @@ class _Session:
         if self._given_tokens():
             return self._open_given(folder, Path(options.sources[0]))
         begun = begun and is_prepared(folder)
+        if folder.is_symlink() and not begun:
+            folder.unlink()  # it leads to tokens that are not ours to make anew
         if begun and STANDARD_INPUT in options.sources:
             return open_prepared(folder)  # what came in then does not come in again
         try:
@@ -294,9 +296,14 @@ class _Session:
         if chosen:
             raise SettingError(join_problems(chosen))
         prepared = open_prepared(folder)
+        if link.exists() and link.resolve() != folder.resolve() and not link.is_symlink():
+            raise RunError(
+                f"{self.run} holds tokens of its own: to train on those in {folder}, begin another "
+                "run with --out"
+            )
         for name in changed_sources(folder):
             self._warn(f"{name} has changed since {folder} was made: prepare it again to have it.")
-        if not link.exists():
+        if not link.exists() or link.resolve() != folder.resolve():
             link.unlink(missing_ok=True)
             link.symlink_to(folder.resolve(), target_is_directory=True)
         self.say(
