@@ -132,13 +132,14 @@ def test_a_worker_that_lives_on_in_silence_is_not_waited_for(workers_that, monke
         list(workers.ask([{}]))
 
 
-def test_closing_after_a_worker_died_masks_no_error(workers_that):
+@pytest.mark.parametrize("size", [10, 100_000])  # one that a buffer keeps, one that goes past it
+def test_closing_after_a_worker_died_masks_no_error(workers_that, size):
     workers = workers_that("pass", count=2)
     workers.start()
     for process in workers._processes:
         process.wait()
     with pytest.raises(DataError, match="ended with status 0"), workers:
-        list(workers.ask([{"much": "x" * 100_000}] * 4))
+        list(workers.ask([{"much": "x" * size}] * 4))
     workers.close()  # once more is harmless
 
 

@@ -128,7 +128,7 @@ def _check_utf8(text: Path) -> None:
         raise SettingError(f"{text} cannot be read: {exc.strerror}") from exc
     except UnicodeDecodeError as exc:
         raise SettingError(
-            f"{text} is not UTF-8, which the peers read alone: give a text in UTF-8"
+            f"{text} is not UTF-8, the only encoding that the peers read: give a text in UTF-8"
         ) from exc
 
 
