@@ -1,4 +1,4 @@
-"""From inspected sources to the specification of a preparation; and cleaning, which comes before."""
+"""From inspected sources to the specification of a preparation, after cleaning them if asked."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace

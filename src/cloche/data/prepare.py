@@ -132,8 +132,15 @@ def open_workers(
     """
     if count is None:
         size = sum(signature(source)[0] for source in sources)
-        count = 1 if size < MANY_BYTES else os.cpu_count() or 1
+        count = 1 if size < MANY_BYTES else _processors()
     return Workers(count) if count > 1 else nullcontext()
+
+
+def _processors() -> int:
+    """Processors that this process may use: a job on a cluster may have few of many."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @contextmanager
