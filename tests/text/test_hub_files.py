@@ -1,13 +1,17 @@
+import functools
 import json
 import re
 
 import pytest
 import tokenizers
 from hub_engines import CORPUS, KINDS, byte_fallback, byte_level, unigram, word_piece, words
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tokenizers import models, normalizers, pre_tokenizers
 
 from cloche.errors import TokenizerError
 from cloche.text.bpe import train_bpe
+from cloche.text.cutting import safe_pieces
 from cloche.text.hub import HubTokenizer, open_hub_tokenizer
 from cloche.text.kinds import RULES
 from cloche.text.splitting import byte_of_letter
@@ -106,7 +110,7 @@ def test_the_patterns_of_qwen_and_o200k_are_known():
 
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_where_splits_are_not_certain_text_is_encoded_whole(kind):
-    # The byte-level one has an added token that is found in plain text.
+    # The byte-level one has an added token that is searched in normalized text.
     assert not HubTokenizer(KINDS[kind]().to_str().encode(), roles={}).joinable
 
 
@@ -261,3 +265,98 @@ def test_the_letters_of_bytes_in_added_tokens_are_their_own_text():
     ids = tokenizer.encode("the 猫 cat")
     assert tokenizer.token_bytes(ids[-1]) == "猫 cat".encode()
     assert tokenizer.decode(ids) == "the 猫 cat"
+
+
+def test_a_token_that_only_has_a_role_stays_the_text_it_is(tmp_path):
+    engine = byte_level()
+    (tmp_path / "tokenizer.json").write_text(engine.to_str(), encoding="utf-8")
+    config = {"pad_token": "!", "eos_token": "</s>", "cls_token": "ve"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    tokenizer = open_hub_tokenizer(tmp_path)
+    text = "I've a cat! It's!! the !"
+    assert tokenizer.special_ids.pad == engine.token_to_id("!")
+    assert set(tokenizer.special_tokens) == {"<s>", "</s>"}
+    ids = tokenizer.encode(text)
+    assert ids == tokenizer.encode_array(text).tolist() == engine.encode(text).ids
+    assert tokenizer.decode(ids) == text
+    tokenizer.save(tmp_path / "again")
+    again = open_hub_tokenizer(tmp_path / "again")
+    assert again.special_ids == tokenizer.special_ids
+    assert again.encode(text) == ids
+
+
+@pytest.mark.parametrize("make", [unigram, words])
+def test_a_mark_that_only_has_a_role_cannot_be_typed(tmp_path, make):
+    content = json.loads(make().to_str())
+    content["added_tokens"] = []
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "</s>"}')
+    tokenizer = open_hub_tokenizer(tmp_path)
+    end = tokenizer.special_ids.eos
+    assert end is not None
+    assert end not in tokenizer.encode("the </s> cat")
+    assert tokenizer.encode("</s>", allowed_special=["</s>"])[-1] == end
+
+
+def test_a_byte_that_the_file_calls_special_is_an_error_in_a_text_and_not_left_out():
+    engine = byte_level()
+    engine.add_special_tokens(["!"])
+    tokenizer = HubTokenizer(engine.to_str().encode(), roles={})
+    with pytest.raises(TokenizerError, match="the text holds '!'"):
+        tokenizer.encode("the cat!")
+
+
+def test_a_byte_that_the_vocabulary_lacks_at_the_end_of_words_is_an_error():
+    letters = {letter: number for number, letter in enumerate(byte_of_letter())}
+    engine = tokenizers.Tokenizer(models.BPE(letters, [], end_of_word_suffix="</w>"))
+    engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer = HubTokenizer(engine.to_str().encode(), roles={})
+    assert engine.encode("ab").ids == [letters["a"]]  # the engine leaves it out
+    with pytest.raises(TokenizerError, match="the text holds"):
+        tokenizer.encode("ab")
+
+
+ADDED = ["<tool_call>", "</tool_call>", "<a><b>", "猫", "  "]
+
+
+def _with_added(*tokens: tokenizers.AddedToken) -> tokenizers.Tokenizer:
+    engine = _with_pattern(QWEN)
+    engine.add_tokens(list(tokens))
+    return engine
+
+
+@given(
+    parts=st.lists(st.sampled_from([*ADDED, "<s>", "cat", " ", "\n", "。", "<", ">", "e\u0301"]))
+)
+@settings(max_examples=150, deadline=None)
+def test_text_with_added_tokens_may_be_cut_at_safe_places(parts):
+    engine = _joinable_with_added()
+    engine.encode_special_tokens = True
+    hub = HubTokenizer(engine.to_str().encode(), roles={})
+    assert hub.joinable
+    text = "".join(parts)
+    whole = engine.encode(text).ids
+    for size in (1, 5):
+        pieces = safe_pieces([text], size=size, most=None)
+        assert [number for piece in pieces for number in hub.encode(piece)] == whole
+
+
+@functools.cache
+def _joinable_with_added() -> tokenizers.Tokenizer:
+    plain = [tokenizers.AddedToken(name, normalized=False) for name in ADDED]
+    return _with_added(*plain)
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        tokenizers.AddedToken("two words", normalized=False),
+        tokenizers.AddedToken("天。", normalized=False),
+        tokenizers.AddedToken("<t>", normalized=False, lstrip=True),
+        tokenizers.AddedToken("<t>", normalized=False, rstrip=True),
+        tokenizers.AddedToken("<t>", normalized=False, single_word=True),
+        tokenizers.AddedToken("<t>", normalized=True),
+    ],
+)
+def test_an_added_token_that_reaches_over_safe_places_needs_text_whole(token):
+    assert not HubTokenizer(_with_added(token).to_str().encode(), roles={}).joinable

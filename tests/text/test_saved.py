@@ -73,3 +73,43 @@ def test_a_changed_vocabulary_is_opened_as_it_is(tmp_path, made):
     loaded = load_tokenizer(tmp_path)
     assert (loaded.kind, loaded.encode("a")) == ("hub", [1])
     assert loaded.fingerprint != made.fingerprint
+
+
+def test_merges_left_out_by_chance_are_left_to_the_reader_that_switches_that_off(tmp_path, saved):
+    changed = saved | {"model": saved["model"] | {"dropout": 0.5}}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(changed))
+    loaded = load_tokenizer(tmp_path)
+    expected = tokenizers.Tokenizer.from_str(json.dumps(saved)).encode("a cat, a cat" * 20).ids
+    assert loaded.kind == "hub"
+    assert all(loaded.encode("a cat, a cat" * 20) == expected for _ in range(5))
+
+
+def test_a_folder_keeps_the_roles_that_it_names(tmp_path, saved):
+    engine = tokenizers.Tokenizer.from_str(json.dumps(saved))
+    engine.add_special_tokens(["</s>"])
+    (tmp_path / "tokenizer.json").write_text(engine.to_str())
+    assert load_tokenizer(tmp_path).kind == "bpe"
+    config = tmp_path / "tokenizer_config.json"
+    config.write_text('{"eos_token": "</s>", "pad_token": null}')
+    loaded = load_tokenizer(tmp_path)
+    assert loaded.special_ids.eos == engine.token_to_id("</s>")
+    assert loaded.special_ids.pad is None
+    loaded.save(tmp_path / "again")
+    assert load_tokenizer(tmp_path / "again").special_ids == loaded.special_ids
+    config.write_text('{"eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}')
+    assert load_tokenizer(tmp_path).kind == "bpe"
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        CharacterTokenizer("ab"),
+        WordTokenizer(["a", "b"]),
+        train_bpe(["a cat, a cat"], vocab_size=260, rule="gpt-2"),
+    ],
+)
+def test_what_cloche_saved_comes_back_as_what_it_was(tmp_path, made):
+    made.save(tmp_path)
+    loaded = load_tokenizer(tmp_path)
+    assert type(loaded) is type(made)
+    assert loaded.special_ids == made.special_ids

@@ -226,6 +226,7 @@ def _check(saved: dict) -> Rule:
     changes = ("normalizer", "post_processor", "truncation", "padding")
     problems = {
         "its model is no byte-level BPE": model["type"] != "BPE" or model.get("byte_fallback"),
+        "it leaves out merges by chance (dropout)": model.get("dropout") is not None,
         "its vocabulary lacks some of the 256 bytes": set(byte_of_letter()) - set(model["vocab"]),
         "its decoder is not ByteLevel": (saved.get("decoder") or {}).get("type") != "ByteLevel",
         f"its splitting rule is none of {', '.join(RULES)}": rule is None,

@@ -6,6 +6,8 @@ Byte-level BPE (GPT-2, Llama 3, Qwen), BPE and Unigram from SentencePiece (Llama
 
 * special tokens typed in a text are text, unless allowed by name, also where the vocabulary of the
   model itself holds them; nothing is added at the ends, cut or padded;
+* a token that only has a role, such as `!` for padding, and that neither `tokenizer.json` calls
+  special nor anyone would take for a mark such as `</s>`, stays the text that it is;
 * what a vocabulary without an unknown token cannot express is an error, not left out;
 * bytes that form no character are one replacement sign for a whole run, and never take good
   characters beside them away; ids without a token, which some files have, are empty text.
@@ -24,8 +26,8 @@ from jaxtyping import Int32
 from cloche.errors import TokenizerError
 from cloche.text.cutting import safe_pieces
 from cloche.text.files import TOKENIZER_FILE, write_tokenizer
-from cloche.text.hub_engine import HubEngine, load_engine
-from cloche.text.hub_roles import ROLES, name_roles, parse_json, read_roles
+from cloche.text.hub_engine import HubEngine, knows_all_bytes, load_engine
+from cloche.text.hub_roles import ROLES, is_mark, name_roles, parse_json, read_roles
 from cloche.text.hub_splitting import splits_at_safe_places, splits_bytes_alone
 from cloche.text.specials import split_special
 from cloche.text.token_decoding import TokenDecoder, TokenTextStream
@@ -52,10 +54,14 @@ class HubTokenizer:
             self._ids = engine.get_vocab(with_added_tokens=True)
             added = engine.get_added_tokens_decoder().values()
             special = [token.content for token in added if token.special]
-            self._roles = name_roles(
-                roles, ids=self._ids, special=special, unknown=_model_unknown(self._saved)
-            )
-            names = dict.fromkeys([*special, *self._roles.values()])
+            unknown = _model_unknown(self._saved)
+            self._roles = name_roles(roles, ids=self._ids, special=special, unknown=unknown)
+            marks = [
+                token
+                for token in self._roles.values()
+                if is_mark(token) or (token == unknown and not knows_all_bytes(self._saved))
+            ]
+            names = dict.fromkeys([*special, *marks])
             self._special = {name: self._ids[name] for name in names}
             self._plain_engine = HubEngine(self._saved, ids=self._ids, plain=self._special)
             self._decoder = TokenDecoder(self._saved.get("decoder"))
@@ -165,7 +171,8 @@ class HubTokenizer:
         """Write the `tokenizer.json` as it was, and a `tokenizer_config.json`, into `folder`."""
         extra = {f"{role}_token": self._roles[role] for role in ROLES[4:] if role in self._roles}
         data, special = self._arguments[0], self.special_ids
-        write_tokenizer(folder, data, names=self._special, special=special, extra=extra)
+        names = {name: self._ids[name] for name in (*self._special, *self._roles.values())}
+        write_tokenizer(folder, data, names=names, special=special, extra=extra)
 
     def visible_token(self, token_id: int) -> str | None:
         """The token as the vocabulary spells it; None for special ones and ids without a token.

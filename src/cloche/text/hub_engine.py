@@ -38,8 +38,10 @@ class HubEngine:
         """
         mark = f"\ufdd0{secrets.token_hex(8)}"  # cannot be guessed, and is in no result
         renamed = {name: mark + name for name in plain}
-        unknown = None if _knows_all(saved) else mark
-        self._engine = load_engine(_prepared(saved, renamed=renamed, unknown=unknown))
+        prepared = _renamed(saved, renamed)
+        if not _knows_all(prepared):
+            prepared = {**prepared, "model": _with_unknown(prepared["model"], mark)}
+        self._engine = load_engine(prepared)
         added = {token.content for token in self._engine.get_added_tokens_decoder().values()}
         self._engine.add_special_tokens([name for name in allowed if name not in added])
         reachable = [name for name in ids if name not in renamed]
@@ -107,29 +109,37 @@ def _knows_all(saved: Mapping[str, Any]) -> bool:
     model = saved["model"]
     if model["type"] == "Unigram":
         return model.get("unk_id") is not None
-    vocab = model["vocab"]
-    if model.get("unk_token") is not None and model["unk_token"] in vocab:
+    if model.get("unk_token") is not None and model["unk_token"] in model["vocab"]:
         return True
+    return knows_all_bytes(saved)
+
+
+def knows_all_bytes(saved: Mapping[str, Any]) -> bool:
+    """Whether a model works on bytes and has them all, so that no text is unknown to it."""
+    model = saved["model"]
+    if model["type"] == "Unigram":
+        return False
     pre_tokenizer = json.dumps(saved.get("pre_tokenizer") or {})
-    return '"ByteLevel"' in pre_tokenizer and vocab.keys() >= byte_of_letter().keys()
+    return '"ByteLevel"' in pre_tokenizer and model["vocab"].keys() >= _letters_needed(model)
 
 
-def _prepared(
-    saved: Mapping[str, Any], *, renamed: Mapping[str, str], unknown: str | None
-) -> dict[str, Any]:
-    """The file with tokens renamed, and with a token for unknown text where one is given."""
+def _letters_needed(model: Mapping[str, Any]) -> set[str]:
+    """The letters of all bytes, as the model spells them within, before and at the end of words."""
+    prefixes = {"", model.get("continuing_subword_prefix") or ""}
+    suffixes = {"", model.get("end_of_word_suffix") or ""}
+    letters = byte_of_letter()
+    return {f"{begin}{letter}{end}" for begin in prefixes for letter in letters for end in suffixes}
+
+
+def _renamed(saved: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:
+    """The file with tokens renamed."""
     model = dict(saved["model"])
     if model["type"] == "Unigram":
         model["vocab"] = [[renamed.get(piece, piece), score] for piece, score in model["vocab"]]
-        if unknown is not None:
-            model["unk_id"] = len(model["vocab"])
-            model["vocab"].append([unknown, 0.0])
     else:
         model["vocab"] = {renamed.get(token, token): n for token, n in model["vocab"].items()}
         own = model.get("unk_token")
-        model["unk_token"] = unknown if unknown is not None else renamed.get(own or "", own)
-        if unknown is not None:
-            model["vocab"][unknown] = max(model["vocab"].values(), default=-1) + 1
+        model["unk_token"] = renamed.get(own or "", own)
         if "merges" in model:
             prefix = model.get("continuing_subword_prefix") or ""
             model["merges"] = _merges_without(model["merges"], renamed, prefix=prefix)
@@ -138,6 +148,15 @@ def _prepared(
         for token in saved.get("added_tokens") or []
     ]
     return {**saved, "model": model, "added_tokens": added}
+
+
+def _with_unknown(model: Mapping[str, Any], unknown: str) -> dict[str, Any]:
+    """The model with one more token, which stands for unknown text."""
+    vocab = model["vocab"]
+    if model["type"] == "Unigram":
+        return {**model, "vocab": [*vocab, [unknown, 0.0]], "unk_id": len(vocab)}
+    number = max(vocab.values(), default=-1) + 1
+    return {**model, "vocab": {**vocab, unknown: number}, "unk_token": unknown}
 
 
 def _merges_without(merges: list, names: Collection[str], *, prefix: str) -> list:

@@ -1,6 +1,7 @@
 """Which token of a Hugging Face tokenizer has which role: read beside it, else known by name."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -11,6 +12,7 @@ ROLES = ("bos", "eos", "pad", "unk", "cls", "sep", "mask")
 """All that `transformers` treats as special; cloche itself uses the first four."""
 
 _OLDER_FILE = "special_tokens_map.json"  # the roles alone, as older versions write them
+_MARK = re.compile(r"<[^\s<>]+>|\[[^\s\[\]]+\]")
 _WELL_KNOWN = {
     "bos": (
         *("<s>", "<bos>", "<|begin_of_text|>", "<|startoftext|>", "<｜begin▁of▁sentence｜>"),
@@ -66,6 +68,11 @@ def name_roles(
         if role not in named and role not in roles and found:
             roles[role] = found[0]
     return roles
+
+
+def is_mark(token: str) -> bool:
+    """Whether a token is spelled as no text is: `<...>`, `[...]` and the like, not `!` or `the`."""
+    return _MARK.fullmatch(token) is not None
 
 
 def _roles_in(path: Path) -> dict[str, str | None]:

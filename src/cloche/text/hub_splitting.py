@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from cloche.text.cutting import last_safe_place
 from cloche.text.splitting import byte_of_letter, rule_of
 
 # Qwen 2 and its successors: as Llama 3, with single digits.
@@ -19,6 +20,7 @@ _O200K = (
     r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _SAFE_PATTERNS = (_QWEN, _O200K)
+_REACHING = ("single_word", "lstrip", "rstrip", "normalized")  # what an added token may ask for
 _BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
 
 
@@ -26,17 +28,18 @@ def splits_at_safe_places(saved: Mapping[str, Any]) -> bool:
     """Whether no token reaches over a place where `cutting.safe_pieces` cuts.
 
     Only what is known for certain: byte-level BPE under the patterns of GPT-2, Llama 3, Qwen 2,
-    DeepSeek-V3 and o200k, with all bytes, without added tokens that are found in plain text, and
-    with no normalizer but NFC. (NFC never joins a space, a line end or a Chinese mark to what
-    stands before it.)
+    DeepSeek-V3 and o200k, with all bytes, and with no normalizer but NFC. Tokens that are found in
+    plain text must hold no such place, and take nothing beside them along. (NFC never joins a
+    space, a line end or a Chinese mark to what stands before it.)
     """
     model = saved["model"]
     normalizer = saved.get("normalizer") or {"type": "NFC"}
+    added = saved.get("added_tokens") or []
     return (
         splits_bytes_alone(saved)
         and normalizer == {"type": "NFC"}
         and model["vocab"].keys() >= byte_of_letter().keys()
-        and all(token["special"] for token in saved.get("added_tokens") or [])
+        and all(token["special"] or _holds_together(token) for token in added)
         and _is_known(saved.get("pre_tokenizer") or {})
     )
 
@@ -48,13 +51,22 @@ def splits_bytes_alone(saved: Mapping[str, Any]) -> bool:
     spaces beside it along or is found as a whole word only.
     """
     added = saved.get("added_tokens") or []
-    flags = ("single_word", "lstrip", "rstrip", "normalized")
     return (
         saved["model"]["type"] == "BPE"
         and (saved.get("normalizer") or {"type": "NFC"}) == {"type": "NFC"}
         and _ends_in_bytes(saved.get("pre_tokenizer") or {})
-        and not any(token.get(flag) for token in added if token["special"] for flag in flags)
+        and not any(token.get(flag) for token in added if token["special"] for flag in _REACHING)
     )
+
+
+def _holds_together(token: Mapping[str, Any]) -> bool:
+    """Whether an added token is found or not, whatever stands beside it, and is never cut.
+
+    A safe place is one by the two characters beside it. So where a token holds none, no place
+    where text is cut lies within one, and both parts are searched as they are in the whole.
+    """
+    reaches = any(token.get(flag) for flag in _REACHING)
+    return not reaches and last_safe_place(token["content"]) is None
 
 
 def _ends_in_bytes(saved: Mapping[str, Any]) -> bool:

@@ -1,6 +1,7 @@
 """A tokenizer from where it was saved: of which kind it is, the file itself tells."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from cloche.text.bpe import BytePairTokenizer
 from cloche.text.characters import read_characters
 from cloche.text.files import TOKENIZER_FILE
 from cloche.text.hub import open_hub_tokenizer
+from cloche.text.hub_roles import read_roles
 from cloche.text.published import read_published
 from cloche.text.tokenizer import Tokenizer
 from cloche.text.words import read_words
@@ -25,8 +27,9 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 def load_tokenizer_file(path: Path) -> Tokenizer:
     """The tokenizer of a `tokenizer.json`, whatever the file is called.
 
-    One that cloche saved comes back as what it was; any other is opened as a Hugging Face
-    tokenizer. Raises TokenizerError where it is absent or damaged.
+    One that cloche saved comes back as what it was; any other, also one whose files name other
+    tokens for its roles, is opened as a Hugging Face tokenizer. Raises TokenizerError where it is
+    absent or damaged.
     """
     try:
         data = path.read_bytes()
@@ -36,7 +39,20 @@ def load_tokenizer_file(path: Path) -> Tokenizer:
         saved = json.loads(data)
     except (ValueError, RecursionError) as exc:
         raise TokenizerError(f"{path} is damaged, or is no tokenizer: {exc}") from exc
-    return _own(saved, data) or open_hub_tokenizer(path)
+    own = _own(saved, data)
+    if own is None or not _has_roles(own, read_roles(path.parent)):
+        return open_hub_tokenizer(path)
+    return own
+
+
+def _has_roles(tokenizer: Tokenizer, named: Mapping[str, str | None]) -> bool:
+    """Whether its tokens have the roles that the files beside it give, as far as they do."""
+    ids, special = tokenizer.special_ids, tokenizer.special_tokens
+    own = {"bos": ids.bos, "eos": ids.eos, "pad": ids.pad}
+    if ids.unk is not None:  # else nothing is unknown to it, and it does not matter
+        own["unk"] = ids.unk
+    wanted = {role: named[role] for role in own if role in named}
+    return all(own[role] == (name and special.get(name, -1)) for role, name in wanted.items())
 
 
 def _own(saved: Any, data: bytes) -> Tokenizer | None:
