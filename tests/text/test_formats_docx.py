@@ -4,6 +4,7 @@ from pathlib import Path
 import docx
 import pytest
 from docx.oxml import parse_xml
+from PIL import Image
 
 from cloche.errors import TextError
 from cloche.text.formats import archives
@@ -96,3 +97,37 @@ def test_a_zip_bomb_is_not_opened(tmp_path, monkeypatch):
     docx.Document().save(str(tmp_path / "a.docx"))
     with pytest.raises(TextError, match=r"bytes unpacked, more than 1,000"):
         read(tmp_path / "a.docx")
+
+
+def test_pictures_are_not_unpacked_and_the_text_of_all_parts_has_a_limit(tmp_path, monkeypatch):
+    path = tmp_path / "a.docx"
+    document = docx.Document()
+    document.add_paragraph("text beside pictures")
+    for number in range(4):
+        picture = Image.new("RGB", (8, 8), (number, 0, 0))
+        picture.save(str(tmp_path / "a.png"))
+        document.add_picture(str(tmp_path / "a.png"))
+    document.save(str(path))
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    texts = sum(m.file_size for m in members if m.filename.endswith((".xml", ".rels")))
+    pictures = [m.filename for m in members if m.filename.startswith("word/media/")]
+    assert len(pictures) == 4
+    opened: list[str] = []
+    whole = zipfile.ZipFile.open
+
+    def watched(self, name, *args, **kwargs):
+        member = name if isinstance(name, zipfile.ZipInfo) else self.getinfo(name)
+        mode = kwargs.get("mode", args[0] if args else "r")
+        if mode == "r" and member.file_size:
+            opened.append(member.filename)
+        return whole(self, name, *args, **kwargs)
+
+    monkeypatch.setattr(zipfile.ZipFile, "open", watched)
+    monkeypatch.setattr(archives, "TOTAL_BYTES", texts)
+    assert "text beside pictures" in read(path)
+    assert "word/document.xml" in opened
+    assert not set(pictures) & set(opened)
+    monkeypatch.setattr(archives, "TOTAL_BYTES", texts - 1)
+    with pytest.raises(TextError, match=rf"a\.docx: its \d+ text parts would be {texts:,} bytes"):
+        read(path)

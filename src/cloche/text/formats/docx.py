@@ -9,7 +9,7 @@ from typing import Any
 
 from cloche.errors import TextError
 from cloche.text.extras import missing_library
-from cloche.text.formats.archives import open_archive
+from cloche.text.formats.archives import open_archive, small_copy
 from cloche.text.formats.layout import Layout, checked
 from cloche.text.sources import SourceFile
 
@@ -34,9 +34,11 @@ def _text(source: SourceFile) -> Iterator[str]:
         import docx
     except ImportError as exc:
         raise missing_library("python-docx", name=name, what="a Word document") from exc
-    with open_archive(source.path, name=name, kind="a Word document"):
+    with open_archive(source.path, name=name, kind="a Word document") as archive:
+        # python-docx loads all that there is, pictures and embedded files too.
+        copy = small_copy(archive, endings=(".xml", ".rels"), name=name)
         try:
-            body = docx.Document(str(source.path)).element.body
+            body = docx.Document(copy).element.body
         except Exception as exc:  # a damaged file makes python-docx raise errors of any kind
             raise TextError(f"{name} is damaged, or no Word document ({exc})") from exc
     if body is None:
