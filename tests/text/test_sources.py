@@ -278,6 +278,16 @@ def test_zstd_that_ends_early_at_any_byte_is_an_error(tmp_path):
                 read(source)
 
 
+def test_zstd_made_with_a_long_window_is_read(tmp_path):
+    window_log, text = 28, b"text of a long window"
+    descriptor = bytes([(window_log - 10) << 3])  # RFC 8878, section 3.1.1.1.2
+    block = (len(text) << 3 | 1).to_bytes(3, "little") + text
+    data = (0xFD2FB528).to_bytes(4, "little") + b"\0" + descriptor + block
+    assert zstandard.get_frame_parameters(data).window_size == 1 << window_log
+    (tmp_path / "a.zst").write_bytes(data)
+    assert read(SourceFile("a.zst", tmp_path / "a.zst", "text", "zstd")) == text
+
+
 @pytest.mark.parametrize("data", [b"no zstd at all", zstd_frames(b"text") + b"more"])
 def test_damaged_zstd_is_an_error(tmp_path, data):
     (tmp_path / "a.zst").write_bytes(data)

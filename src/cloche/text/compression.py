@@ -17,6 +17,7 @@ from cloche.text.extras import missing_library
 Compression = Literal["none", "gzip", "zstd"]
 
 _SKIPPABLE = range(0x184D2A50, 0x184D2A60)  # magic numbers of zstd frames that hold no data
+_LARGEST_WINDOW = 1 << 31  # bytes; what `zstd --long=31` makes, the most that the library reads
 _LONGEST_HEADER = 18  # bytes of a zstd frame before its first block
 _CHECKSUM_BYTES = 4
 
@@ -107,7 +108,7 @@ class _ZstdStream:
             zstandard.get_frame_parameters(header).has_checksum
         )
         self._file = _open(path, name=name)
-        self._unpacked = zstandard.ZstdDecompressor().stream_reader(
+        self._unpacked = zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW).stream_reader(
             self._file, read_across_frames=True, closefd=False
         )
 
