@@ -191,7 +191,7 @@ def test_modules_in_the_current_directory_are_not_imported(tmp_path, monkeypatch
     for name in ("queue", "json", "tokenizers", "numpy", "cloche"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('mine was imported')")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("cloche.data.plan.task_bytes", lambda total: total // 4)
+    monkeypatch.setattr("cloche.data.spec.TASK_BYTES", 1000)
     sources = find_sources(["book.txt"])
     text = TextOptions(tokenizer="characters")
     with Workers(2) as workers:
