@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import torch
 from jaxtyping import Float
@@ -12,6 +13,8 @@ from cloche.generation.request import FinishReason, GenerationRequest, TokenEven
 from cloche.generation.sampling import answer_generator, filter_logits, pick, pick_likeliest
 from cloche.generation.stopping import StopFilter
 from cloche.text.tokenizer import TextStream, Tokenizer
+
+_LONGEST_TAIL = 8  # tokens of the prompt; a character has at most four bytes
 
 
 @dataclass(frozen=True)
@@ -84,15 +87,67 @@ class Answer:
         return self._stops.push(self._stream.close()) + self._stops.close()
 
 
+class StreamBehind:
+    """A streaming decoder for what follows a prompt: the text of both, less that of the prompt.
+
+    What the decoder holds back of the prompt is dropped when it comes, unless the answer made
+    something else of it: half a character that the answer completes belongs to the answer.
+    """
+
+    def __init__(self, stream: TextStream, *, held: str) -> None:
+        """`stream` has read the prompt; `held` is the prompt's text that it has not shown yet."""
+        self._stream = stream
+        self._held = held
+
+    def push(self, token_id: int) -> str:
+        """The text that this id completes, nothing of the prompt's."""
+        return self._less_prompt(self._stream.push(token_id))
+
+    def close(self) -> str:
+        """What is left: a replacement sign where the answer's bytes never became a character."""
+        return self._less_prompt(self._stream.close())
+
+    def _less_prompt(self, text: str) -> str:
+        if not text or not self._held:
+            return text
+        pairs = zip(text, self._held, strict=False)
+        same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        # once the texts part, whatever comes is the answer's
+        self._held = self._held[same:] if same == len(text) else ""
+        return text[same:]
+
+
 def stream_behind(tokenizer: Tokenizer, prompt: Sequence[int]) -> TextStream:
     """A streaming decoder for what follows `prompt`, which it has read but does not show.
 
-    A tokenizer of words writes a space before a word, except at the beginning of a text.
+    A tokenizer of words writes a space before a word, except at the beginning of a text; and bytes
+    may be the rest of a character that the prompt begins. A special token begins a text anew,
+    except the one for what is unknown.
     """
+    tail = _tail(tokenizer, prompt)
     stream = tokenizer.stream()
-    if prompt and prompt[-1] not in tokenizer.special_tokens.values():
-        stream.push(prompt[-1])
-    return stream
+    shown = "".join(map(stream.push, tail))
+    return StreamBehind(stream, held=tokenizer.decode(tail).removeprefix(shown))
+
+
+def _tail(tokenizer: Tokenizer, prompt: Sequence[int]) -> list[int]:
+    """The last tokens of `prompt`, from one on that begins with a whole character."""
+    unknown = tokenizer.special_ids.unk
+    ends = {number for number in tokenizer.special_tokens.values() if number != unknown}
+    tail: list[int] = []
+    for token_id in reversed(prompt[-_LONGEST_TAIL:]):
+        if token_id in ends:
+            break
+        tail.insert(0, token_id)
+        data = tokenizer.token_bytes(token_id)
+        if data and not _is_continuation(data[0]):
+            break
+    return tail
+
+
+def _is_continuation(byte: int) -> bool:
+    """Whether a UTF-8 character cannot begin with this byte."""
+    return byte & 0b1100_0000 == 0b1000_0000
 
 
 def draw_tokens(
