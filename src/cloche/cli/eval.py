@@ -62,6 +62,7 @@ def main(arguments: list[str]) -> int:
         "bits_per_byte": found.bits_per_byte,
         "nats_per_character": found.nats_per_character,
         "tokens": found.tokens,
+        "unknown_tokens": found.unknown_tokens,
         "characters": found.characters,
         "utf8_bytes": found.utf8_bytes,
         "context": lm.config.context,
@@ -76,4 +77,10 @@ def main(arguments: list[str]) -> int:
     print(f"  bits a byte       {found.bits_per_byte:.4f}")
     print(f"  nats a token      {found.nats_per_token:.4f}   perplexity {found.perplexity:.2f}")
     print(f"  windows of {lm.config.context} tokens, moved by {stride}; checkpoint {lm.folder}")
+    if found.unknown_tokens:
+        share = found.unknown_tokens / found.tokens
+        print(
+            f"  warning: {found.unknown_tokens:,} tokens ({share:.2%}) are of what the vocabulary "
+            "lacks: bits a byte and nats a character are too good to be true"
+        )
     return 0

@@ -26,6 +26,9 @@ class Likelihood:
     tokens: int
     characters: int
     utf8_bytes: int
+    unknown_tokens: int = 0
+    """How many of the tokens stand for what the vocabulary lacks: they say nothing of what stood
+    there, so that nats a character and bits a byte are too good to be true where there are any."""
 
     @property
     def nats_per_token(self) -> float:
@@ -74,9 +77,11 @@ def mean_loss(
 
 
 def summed_nats(
-    model: nn.Module, tokens: Tokens, *, bos: int, context: int, stride: int, rows: int = 16
+    model: nn.Module, tokens: Tokens, *, bos: int | None, context: int, stride: int, rows: int = 16
 ) -> float:
     """Negative log probability of every token, in nats, the first one after `bos`.
+
+    Where `bos` is None, the first token has nothing before it and is not scored.
 
     A window of `context` tokens moves by `stride`; each token is scored once, in the first window
     that holds it, so all but the first window's have at least context - stride before them.
@@ -84,12 +89,11 @@ def summed_nats(
     if not 1 <= stride <= context:
         raise ValueError(f"stride must be from 1 to the context {context}, got {stride}")
     last = len(tokens.tokens) - 1  # this many tokens have another before them in the text
-    first = Batch(
-        inputs=torch.tensor([[bos]]),
-        targets=torch.from_numpy(tokens.tokens[:1].astype(np.int64))[None],
-    )
+    total = 0.0
     with evaluation_mode(model):
-        total, _ = _summed_loss(model, first)
+        if bos is not None:
+            first = torch.from_numpy(tokens.tokens[:1].astype(np.int64))[None]
+            total, _ = _summed_loss(model, Batch(inputs=torch.tensor([[bos]]), targets=first))
         if last == 0:
             return total
         context = min(context, last)
