@@ -126,6 +126,20 @@ def test_a_file_is_read_in_its_encoding(run_json, tmp_path):
     assert "".join(token["text"] for token in found["tokens"]) == "春眠不覺曉，處處聞啼鳥。"
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("rows.csv", "title,story\nT,ab\nU,cd\n"),
+        ("rows.jsonl", '{"story": "ab"}\n{"story": "cd"}\n'),
+    ],
+)
+def test_the_column_of_a_file_of_rows_can_be_named(run_json, tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    options = ["--column", "story", "--tokenizer", "characters"]
+    ids = run_json("--file", str(tmp_path / name), *options)["ids"]
+    assert ids == [0, 1, 4, 2, 3]  # the end-of-text token between the rows
+
+
 def test_a_text_that_names_a_file_is_text_and_says_so(run_json, tmp_path, monkeypatch, capsys):
     (tmp_path / "book.txt").write_text("much more text")
     monkeypatch.chdir(tmp_path)
@@ -304,6 +318,7 @@ def test_the_first_window_of_shakespeare_is_as_published(run_json, published):
         (["x", "--vocab-size", "300"], "--vocab-size belongs to --tokenizer bpe"),
         (["x", "--tokenizer", "bpe", "--vocab-size", "3"], "must be at least 257"),
         (["x", "--encoding", "gbk"], "--encoding belongs to --file"),
+        (["x", "--column", "story"], "--column belongs to --file"),
         (["x", "--limit", "0"], "--limit must be at least 1, got 0"),
         (["x", "--windows", "0", "--tokenizer", "characters"], "--windows must be at least 1"),
         (["xy", "--windows", "2", "--tokenizer", "characters"], "the text has 2 tokens"),

@@ -36,6 +36,8 @@ class Tokenize:
     """Read the text from here instead: anything that cloche train takes."""
     encoding: str | None = None
     """Encoding of the file or of standard input; detected when not given."""
+    column: str | None = None
+    """What holds the text in rows of a .jsonl, .csv or .parquet file; text when not given."""
     tokenizer: str | None = None
     """gpt2 (when not given), cl100k_base, o200k_base; a run, a Hugging Face folder, a
     tokenizer.json or a SentencePiece model; or characters, words, bpe: made from the text."""
@@ -95,6 +97,8 @@ class Tokenize:
             found.append("--vocab-size belongs to --tokenizer bpe: add that, or leave it out")
         if self.encoding is not None and self.file is None and self.text != "-":
             found.append("--encoding belongs to --file or -: TEXT itself is already decoded")
+        if self.column is not None and self.file is None:
+            found.append("--column belongs to --file: add that, or leave --column out")
         if self.limit is not None and self.limit < 1:
             found.append(f"--limit must be at least 1, got {self.limit}")
         return found
@@ -233,7 +237,8 @@ def _given_text(command: Tokenize) -> "Iterator[GivenText | None]":
         from cloche.data.corpora import resolve
 
         names = resolve([command.file], data_folder=data_folder(), cache_folder=cache_folder())
-        yield text_of_sources(find_sources(names), encoding=command.encoding)
+        sources = find_sources(names)
+        yield text_of_sources(sources, encoding=command.encoding, column=command.column)
     elif command.text == "-":
         with standard_input() as spooled:
             sources = find_sources(["-"], stdin_file=spooled)

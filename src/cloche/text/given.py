@@ -36,13 +36,19 @@ def typed_text(text: str) -> GivenText:
     return GivenText("the text", lambda: [[text]])
 
 
-def text_of_sources(sources: Sequence[SourceFile], *, encoding: str | None = None) -> GivenText:
-    """The text of files; their encodings are detected where none is given. Raises TextError."""
-    encodings = [inspect_source(source, encoding=encoding).encoding for source in sources]
+def text_of_sources(
+    sources: Sequence[SourceFile], *, encoding: str | None = None, column: str | None = None
+) -> GivenText:
+    """The text of files; their encodings are detected where none is given. Raises TextError.
+
+    `column` names what holds the text of rows.
+    """
+    reports = [inspect_source(source, encoding=encoding, column=column) for source in sources]
+    encodings = [report.encoding for report in reports]
 
     def read() -> Iterator[Iterator[str]]:
         for source, found in zip(sources, encodings, strict=True):
-            for document in documents(source, found):
+            for document in documents(source, found, column=column):
                 yield document.pieces()
 
     return GivenText(", ".join(source.name for source in sources), read)
