@@ -301,6 +301,13 @@ def test_the_windows_of_a_prepared_folder_are_those_of_its_text(prepared):
     assert train[0][0].tolist() == train[5][0].tolist()  # the sentence has 45 characters
 
 
+def test_a_prepared_folder_may_be_named_by_a_string(prepared):
+    named = windows_of_folder(str(prepared), context=9)
+    assert named[0][0].tolist() == windows_of_folder(prepared, context=9)[0][0].tolist()
+    order = seeded_windows_of_folder(str(prepared), context=8)
+    assert len(order.shard.tokens) == len(named.tokens.tokens)
+
+
 def test_a_prepared_folder_streams_as_training_reads_it(prepared):
     windows = seeded_windows_of_folder(prepared, context=8, seed=5)
     assert isinstance(windows, Windows)

@@ -205,7 +205,7 @@ def windows_of_text(
 
 
 def windows_of_folder(
-    folder: Path,
+    folder: str | Path,
     *,
     part: Literal["train", "validation"] = "train",
     context: int,
@@ -220,7 +220,7 @@ def windows_of_folder(
 
 
 def seeded_windows_of_folder(
-    folder: Path, *, context: int, seed: int = 0, options: DataOptions | None = None
+    folder: str | Path, *, context: int, seed: int = 0, options: DataOptions | None = None
 ) -> SeededWindows:
     """The training part of a prepared text in the order in which `cloche train` sees it.
 
@@ -231,8 +231,8 @@ def seeded_windows_of_folder(
     return training_windows(shard, context=context, seed=seed, options=options or DataOptions())
 
 
-def _part(folder: Path, part: Literal["train", "validation"]) -> Tokens:
-    prepared = open_prepared(folder)
+def _part(folder: str | Path, part: Literal["train", "validation"]) -> Tokens:
+    prepared = open_prepared(Path(folder))
     return prepared.train if part == "train" else prepared.validation
 
 
