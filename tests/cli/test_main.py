@@ -14,6 +14,10 @@ def test_help_lists_every_verb(arguments, capsys):
     assert all(f"  {verb}" in printed for verb in VERBS)
 
 
+def test_the_help_names_preparing():
+    assert "prepare" in VERBS["data"]
+
+
 def test_no_arguments_show_the_help_and_are_a_mistake(capsys):
     assert main([]) == 2
     assert capsys.readouterr().out.strip() == overview()
