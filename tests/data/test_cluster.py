@@ -90,11 +90,12 @@ from cloche.data.tasks import missing_tasks, open_work, task_folder
 
 def launch(executor, folder, **options):
     spec = open_work(folder).spec
-    times = lambda: {n: task_folder(folder, n, spec=spec).stat().st_mtime_ns for n in range(len(spec.tasks))}
+    places = [task_folder(folder, number, spec=spec) for number in range(len(spec.tasks))]
+    times = lambda: {n: place.stat().st_mtime_ns for n, place in enumerate(places)}
     executor(folder, workers=2, **options).run()
     assert missing_tasks(folder, spec) == []
     before = times()
-    shutil.rmtree(task_folder(folder, 1, spec=spec))  # datatrove's notes still say that it is done
+    shutil.rmtree(places[1])  # datatrove's notes still say that it is done
     executor(folder, workers=2, **options).run()
     after = times()
     executor(folder, workers=2, **options).run()  # nothing is missing

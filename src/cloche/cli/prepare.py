@@ -65,8 +65,8 @@ class Prepare:
             found.append("name a text to prepare")
         if not self.sources and (self.text, self.data) != (TextOptions(), DataOptions()):
             found.append(
-                "options of text and data are settled by the plan in the folder: leave them out, or "
-                "name the text again"
+                "options of text and data are settled by the plan in the folder: leave them out, "
+                "or name the text again"
             )
         if self.executor != "processes" and (
             self.rank is not None or self.plan_only or self.workers is not None

@@ -160,9 +160,8 @@ def plan_text(
     anything else.
     """
     stored = read_plan(folder)
-    options = plan_options(text, data)
-    reports = tuple(inspection.report for inspection in inspections)
-    recipe = {"options": options, "sources": fingerprints(reports)}
+    reports = [inspection.report for inspection in inspections]
+    recipe = {"options": plan_options(text, data), "sources": fingerprints(reports)}
     if (
         stored is not None
         and stored.recipe == recipe
@@ -174,7 +173,21 @@ def plan_text(
     if stored is not None:
         tell(f"The text or its options changed since {folder} was made: preparing it again.")
     refuse_foreign(folder, sources)
-    begin(folder)  # what is there stays until all that can go wrong in planning has not
+    _plan_anew(folder, sources, inspections, text=text, data=data, tell=tell, named=named)
+
+
+def _plan_anew(
+    folder: Path,
+    sources: Sequence[SourceFile],
+    inspections: Sequence[Inspection],
+    *,
+    text: TextOptions,
+    data: DataOptions,
+    tell: Tell,
+    named: Tokenizer | None,
+) -> None:
+    """Plan, and only then put the plan in the place of what is there: much can go wrong before."""
+    begin(folder)
     report = None
     read, found = list(sources), list(inspections)
     if data.clean:
@@ -203,13 +216,14 @@ def plan_text(
     draft = draft_spec(read, whole, text=text, data=data)
     several = sum(inspection.report.documents for inspection in found) > 1
     separated = several and tokenizer.special_ids.eos is not None
+    reports = tuple(inspection.report for inspection in inspections)
     spec = replace(
         draft,
         fingerprints=tuple(fingerprints(reports)),
         tokenizer=tokenizer.fingerprint,
         separated=separated,
     )
-    plan = Plan(options, reports, _signatures(sources), choice, report)
+    plan = Plan(plan_options(text, data), reports, _signatures(sources), choice, report)
     write_json(folder / PLAN, asdict(plan))
     _write_synced(folder / SPEC, spec.to_bytes())
 
