@@ -70,8 +70,8 @@ def prepare_memory(folder: Path, *, size: int = 2_000_000_000) -> bool:
     met = True
     for path, options in (
         (text, ["--text.tokenizer", "gpt2"]),
-        (text, []),
         (line, ["--text.tokenizer", "gpt2"]),
+        (text, []),
     ):
         peak, seconds = _peak_memory([str(path), *options, "--out", str(folder / "tokens")])
         print(
@@ -151,5 +151,5 @@ def _contents(folder: Path) -> dict[str, bytes]:
         str(path.relative_to(folder)): path.read_bytes()
         for part in ("tasks", "tokenizer")
         for path in sorted((folder / part).rglob("*"))
-        if path.is_file()
+        if path.is_file() and not any(name.startswith(".") for name in path.parts[-4:])
     }
