@@ -151,5 +151,5 @@ def _contents(folder: Path) -> dict[str, bytes]:
         str(path.relative_to(folder)): path.read_bytes()
         for part in ("tasks", "tokenizer")
         for path in sorted((folder / part).rglob("*"))
-        if path.is_file() and not any(name.startswith(".") for name in path.parts[-4:])
+        if path.is_file()
     }

@@ -4,6 +4,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from preparations import LINE, files_of, place_of, prepare, text_of
@@ -119,6 +120,20 @@ def test_what_a_killed_process_has_done_stays_and_the_rest_is_done(tmp_path, boo
     assert working.exists()
     assert files_of(folder) == files_of(tmp_path / "whole")
     assert text_of(prepared, "train") == text_of(whole, "train")
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc to ask on this system")
+def test_what_a_dead_process_left_is_removed_though_nobody_asked_how_it_ended(tmp_path, book):
+    folder = tmp_path / "tokens"
+    prepare(folder, book)
+    (folder / PREPARED).unlink()
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # it stays a zombie
+        name = f".00000.{socket.gethostname()}.{ended.pid}.ab"
+        left = place_of(folder, 0).with_name(name)
+        left.mkdir()
+        prepare(folder, book)
+        assert not left.exists()
 
 
 def test_unfinished_tokens_are_not_opened(tmp_path, book):
