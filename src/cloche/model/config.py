@@ -3,10 +3,15 @@
 from dataclasses import dataclass, fields
 from typing import Literal
 
-Family = Literal["qwen3", "gpt", "bigram", "ngram"]
+from cloche.model.rope import RopeScaling
+
+Family = Literal["qwen3", "moe", "llama", "gpt", "gpt2", "seq2seq", "bigram", "ngram"]
+Size = Literal["small", "medium", "large", "xl"]
 Norm = Literal["rmsnorm", "layernorm"]
+NormOrder = Literal["pre", "post"]
 Positions = Literal["rotary", "learned", "sinusoidal", "none"]
-Activation = Literal["swiglu", "gelu", "gelu_tanh", "relu"]
+Stretch = Literal["linear", "ntk", "yarn"]
+Activation = Literal["swiglu", "gelu", "gelu_tanh", "relu", "relu_squared"]
 Smoothing = Literal["kneser-ney", "additive"]
 
 LARGEST_ORDER = 10
@@ -16,7 +21,20 @@ MEANINGFUL: dict[str, tuple[str, ...]] = {
     "bigram": ("context",),
     "ngram": ("context", *COUNTED_ONLY),
 }
-"""The options of the families that have no blocks; those with blocks have all but COUNTED_ONLY."""
+"""The options of the families that have no blocks; those with blocks have all but BELONGING."""
+BELONGING: dict[str, tuple[Family, str]] = {
+    "order": ("ngram", "which is trained"),
+    "smoothing": ("ngram", "which is trained"),
+    "max_ngrams": ("ngram", "which is trained"),
+    "experts": ("moe", "which has one MLP in each block"),
+    "experts_used": ("moe", "which has one MLP in each block"),
+    "encoder_layers": ("seq2seq", "which has no encoder"),
+    "norm_order": ("seq2seq", "whose norms come first"),
+    "size": ("gpt2", "whose sizes nobody has named"),
+}
+"""Options of one family alone, and what the others are instead."""
+GPT_FAMILIES: tuple[Family, ...] = ("gpt", "gpt2", "seq2seq")
+"""Those whose heads share the width without rest."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +42,11 @@ class ModelOptions:
     """The model; whatever is not given is chosen from the text, the machine and the time."""
 
     family: Family = "qwen3"
-    """qwen3: the default. gpt: the textbooks' GPT. bigram: a table of next-token logits. ngram:
-    counted, not learned; the baseline every other is held against."""
+    """qwen3: the default. moe: the same with experts. llama, gpt2: as published. gpt: the
+    textbooks' GPT. seq2seq: the encoder-decoder of 2017, on pairs. bigram: a table of next-token
+    logits. ngram: counted, not learned; the baseline every other is held against."""
+    size: Size | None = None
+    """Of gpt2: one of the four published sizes; the plan's when not given."""
     layers: int | None = None
     """Number of blocks."""
     heads: int | None = None
@@ -46,6 +67,28 @@ class ModelOptions:
     """Nonlinearity of the MLP."""
     tied: bool | None = None
     """Whether the output head is the token embedding itself."""
+    mlp_width: int | None = None
+    """Numbers inside the MLP, or inside one expert; 4 x width (8/3 of it with swiglu)."""
+    qkv_bias: bool | None = None
+    """Whether queries, keys and values have a bias."""
+    head_bias: bool | None = None
+    """Whether the output head has a bias."""
+    window: int | None = None
+    """Tokens that attention reaches back, the present one included; all when not given."""
+    rope_theta: float | None = None
+    """Base of the rotary frequencies; 10000 when not given."""
+    rope_scaling: Stretch | None = None
+    """How rotary positions are stretched to a longer context than they were trained on."""
+    rope_factor: float | None = None
+    """How many times longer; with model.rope-scaling."""
+    experts: int | None = None
+    """Of moe: experts in each block; 8 when not given."""
+    experts_used: int | None = None
+    """Of moe: experts that think about a token; 2 when not given."""
+    encoder_layers: int | None = None
+    """Of seq2seq: blocks of the encoder; as many as the decoder's when not given."""
+    norm_order: NormOrder | None = None
+    """Of seq2seq: whether norms come before attention and MLP (pre) or after, as in 2017 (post)."""
     order: int | None = None
     """Of ngram: tokens in the longest n-gram counted, the predicted one included; 5 if not given.
     """
@@ -56,7 +99,10 @@ class ModelOptions:
 
     def problems(self) -> list[str]:
         """What cannot be used, one sentence each."""
-        counts = ("layers", "heads", "kv_heads", "width", "context", "order", "max_ngrams")
+        counts = (
+            *("layers", "heads", "kv_heads", "width", "context", "order", "max_ngrams"),
+            *("mlp_width", "window", "experts", "experts_used", "encoder_layers"),
+        )
         found = [
             f"model.{name.replace('_', '-')} must be at least 1, got {value}"
             for name in counts
@@ -78,16 +124,20 @@ class ModelOptions:
             for field in fields(self)
             if field.name != "family" and getattr(self, field.name) is not None
         ]
-        if self.family in MEANINGFUL:
-            refused = [name for name in given if name not in MEANINGFUL[self.family]]
-        else:
-            refused = [name for name in given if name in COUNTED_ONLY]
         nature = {"bigram": "which is one table of logits", "ngram": "which is counted"}
-        reason = nature.get(self.family, "which is trained: it belongs to model.family ngram")
+        if self.family in MEANINGFUL:
+            kept = MEANINGFUL[self.family]
+            refused = {name: nature[self.family] for name in given if name not in kept}
+        else:
+            refused = {
+                name: f"{BELONGING[name][1]}: it belongs to model.family {BELONGING[name][0]}"
+                for name in given
+                if name in BELONGING and BELONGING[name][0] != self.family
+            }
         return [
             f"model.{name.replace('_', '-')} has no meaning with model.family {self.family}, "
             f"{reason}: leave it out, or choose another family"
-            for name in refused
+            for name, reason in refused.items()
         ]
 
     def _contradictions(self) -> list[str]:
@@ -101,6 +151,22 @@ class ModelOptions:
             found.append(
                 f"model.heads {self.heads} is not divisible by model.kv-heads {self.kv_heads}: "
                 "each key and value head serves the same number of query heads"
+            )
+        if (self.experts_used or 1) > (self.experts or self.experts_used or 1):
+            found.append(
+                f"model.experts-used {self.experts_used} is more than model.experts {self.experts}"
+            )
+        if (self.rope_scaling is None) != (self.rope_factor is None):
+            found.append("model.rope-scaling and model.rope-factor belong together: give both")
+        if self.rope_factor is not None and not self.rope_factor >= 1.0:
+            found.append(f"model.rope-factor must be at least 1, got {self.rope_factor}")
+        if self.rope_theta is not None and not self.rope_theta > 1.0:
+            found.append(f"model.rope-theta must be above 1, got {self.rope_theta}")
+        turned = [self.rope_theta, self.rope_scaling]
+        if self.positions not in (None, "rotary") and any(turned):
+            found.append(
+                f"model.rope-theta and model.rope-scaling turn rotary positions; with "
+                f"model.positions {self.positions} leave them out"
             )
         return found
 
@@ -122,6 +188,11 @@ class ModelConfig:
     norm_eps: float = 1e-6
     positions: Positions = "rotary"
     rope_theta: float = 10_000.0
+    rope_scaling: RopeScaling | None = None
+    window: int | None = None
+    """Tokens that attention reaches back, the present one included; None for all of them."""
+    full_layers: int = 0
+    """The first layers, which heed no window."""
     activation: Activation = "swiglu"
     dropout: float = 0.0
     tied: bool = False
@@ -131,6 +202,16 @@ class ModelConfig:
     """Bias of the attention's output projection."""
     mlp_bias: bool = False
     head_bias: bool = False
+    experts: int = 0
+    """MLPs in each block, `mlp_width` wide each, of which a token uses few; 0 for a single one."""
+    experts_used: int = 0
+    normalised_experts: bool = True
+    """Whether the weights of a token's experts are made to sum to 1."""
+    balance: float = 0.0
+    """Weight of the loss that spreads tokens evenly over experts."""
+    encoder_layers: int = 0
+    """Blocks of the encoder; of seq2seq only."""
+    norm_order: NormOrder = "pre"
     order: int | None = None
     """Of ngram: tokens in its longest n-gram."""
     smoothing: Smoothing | None = None
@@ -145,7 +226,7 @@ class ModelConfig:
             return found
         if self.family == "ngram":
             return self._counted_problems()
-        if self.width % self.heads and self.family == "gpt":
+        if self.width % self.heads and self.family in GPT_FAMILIES:
             found.append(
                 f"model.width {self.width} is not divisible by model.heads {self.heads}: "
                 f"use {nearest_multiple(self.width, self.heads)} or another number of heads"
@@ -159,6 +240,11 @@ class ModelConfig:
             found.append(
                 f"rotary positions turn pairs of numbers, so width / heads must be even, "
                 f"got {self.head_dim}"
+            )
+        if not 0 <= self.experts_used <= self.experts or (self.experts and not self.experts_used):
+            found.append(
+                f"a token can use 1 to {self.experts} of {self.experts} experts, "
+                f"not {self.experts_used}"
             )
         return found
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cloche.model.build import LanguageModel
+from cloche.model.config import GPT_FAMILIES
 from cloche.model.decoder import Decoder
 
 RESIDUAL_PROJECTIONS = ("o_proj", "down_proj")  # what writes into the residual stream
@@ -40,7 +41,7 @@ def initialise(model: LanguageModel, *, seed: int) -> None:
 def _set_matrix(name: str, module: nn.Linear | nn.Embedding, *, model: Decoder, draw: Draw) -> None:
     if name == "lm_head" and model.config.tied:
         return  # the token embedding, set before
-    if model.config.family == "gpt":
+    if model.config.family in GPT_FAMILIES:
         draw(module.weight, _textbook_std(name, layers=model.config.layers))
     else:
         draw(module.weight, _default_std(name, module, tied=model.config.tied))

@@ -1,19 +1,22 @@
 """The shapes of the families: whatever the user left out, filled in. Loads no torch."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from cloche.errors import SettingError, join_problems
 from cloche.model.config import (
+    GPT_FAMILIES,
     Activation,
     Family,
     ModelConfig,
     ModelOptions,
     Norm,
     Positions,
+    Size,
     nearest_multiple,
 )
+from cloche.model.rope import RopeScaling, ntk_theta
 
 Value = TypeVar("Value")
 
@@ -28,10 +31,34 @@ class Traits:
     qk_norm: bool
     biased: bool
     """Bias of the attention's output projection and of the MLP."""
+    qkv_bias: bool = False
+    tied: bool | None = None
+    """Whether the head is the embedding; as planned where the family does not care."""
 
 
 QWEN3 = Traits("rmsnorm", "rotary", "swiglu", qk_norm=True, biased=False)
 GPT = Traits("layernorm", "learned", "gelu_tanh", qk_norm=False, biased=True)
+TRAITS: dict[Family, Traits] = {
+    "qwen3": QWEN3,
+    "moe": QWEN3,
+    "llama": replace(QWEN3, qk_norm=False),
+    "gpt": GPT,
+    "gpt2": replace(GPT, qkv_bias=True, tied=True),
+    "seq2seq": Traits(
+        "layernorm", "sinusoidal", "relu", qk_norm=False, biased=True, qkv_bias=True, tied=True
+    ),
+}
+GPT2_CONTEXT = 1024
+GPT2_SIZES: dict[Size, tuple[int, int, int]] = {  # layers, heads, width
+    "small": (12, 12, 768),
+    "medium": (24, 16, 1024),
+    "large": (36, 20, 1280),
+    "xl": (48, 25, 1600),
+}
+"""Radford et al. 2019, table 2; small has 124M parameters, the paper's 117M was a miscount."""
+EXPERTS, EXPERTS_USED = 8, 2
+BALANCE = 0.001
+"""Qwen3-MoE's weight of the balancing loss."""
 NGRAM_ORDER = 5
 NGRAM_CONTEXT = 128
 """Tokens read at once; a counted model uses the last few, and is as good with few as with many."""
@@ -57,11 +84,14 @@ def complete(
     _raise_any(options.problems())
     if options.family == "ngram":
         return _ngram(options, vocab_size)
+    if options.size is not None:
+        options, context = _published_size(options, options.size)
     context = _given(options.context, context)
     if options.family == "bigram":
         return _bigram(vocab_size, context)
-    traits = GPT if options.family == "gpt" else QWEN3
+    traits = TRAITS[options.family]
     width = _given(options.width, width)
+    layers = _given(options.layers, layers)
     heads, head_dim = _heads(options.family, width, asked=options.heads)
     norm: Norm = _given(options.norm, traits.norm)
     activation: Activation = _given(options.activation, traits.activation)
@@ -70,22 +100,71 @@ def complete(
         vocab_size=vocab_size,
         context=context,
         width=width,
-        layers=_given(options.layers, layers),
+        layers=layers,
         heads=heads,
         kv_heads=_given(options.kv_heads, heads),
         head_dim=head_dim,
-        mlp_width=_mlp_width(width, activation),
+        mlp_width=_given(options.mlp_width, _mlp_width(width, activation)),
         norm=norm,
         norm_eps=NORM_EPS[norm],
         positions=_given(options.positions, traits.positions),
         activation=activation,
         dropout=_given(options.dropout, dropout),
-        tied=_given(options.tied, tied),
+        tied=_given(options.tied, tied if traits.tied is None else traits.tied),
         qk_norm=traits.qk_norm,
+        qkv_bias=_given(options.qkv_bias, traits.qkv_bias),
         output_bias=traits.biased,
         mlp_bias=traits.biased,
+        head_bias=_given(options.head_bias, False),
+        window=options.window,
     )
+    config = _with_family_parts(_with_rope(config, options), options)
     _raise_any(_uneven_heads(config, options) + config.problems())
+    return config
+
+
+def _published_size(options: ModelOptions, size: Size) -> tuple[ModelOptions, int]:
+    """The options of that size of GPT-2, and its context; what is given beside it must agree."""
+    layers, heads, width = GPT2_SIZES[size]
+    shape = {"layers": layers, "heads": heads, "width": width}
+    _raise_any(
+        [
+            f"model.{name} {given} is not that of model.size {size}, {value}: leave one out"
+            for name, value in shape.items()
+            if (given := getattr(options, name)) not in (None, value)
+        ]
+    )
+    return replace(options, layers=layers, heads=heads, width=width), GPT2_CONTEXT
+
+
+def _with_rope(config: ModelConfig, options: ModelOptions) -> ModelConfig:
+    """The rotary positions as asked for: another base, stretched, or as they are."""
+    theta = _given(options.rope_theta, config.rope_theta)
+    kind, factor = options.rope_scaling, options.rope_factor
+    if kind is None or factor is None:
+        return replace(config, rope_theta=theta)
+    if kind == "ntk":
+        return replace(config, rope_theta=ntk_theta(theta, factor, head_dim=config.head_dim))
+    scaling = RopeScaling(kind, factor, original_context=max(1, round(config.context / factor)))
+    return replace(config, rope_theta=theta, rope_scaling=scaling)
+
+
+def _with_family_parts(config: ModelConfig, options: ModelOptions) -> ModelConfig:
+    """What one family alone has: experts, or an encoder."""
+    if config.family == "moe":
+        experts = _given(options.experts, max(EXPERTS, options.experts_used or 0))
+        return replace(
+            config,
+            experts=experts,
+            experts_used=_given(options.experts_used, min(EXPERTS_USED, experts)),
+            balance=BALANCE,
+        )
+    if config.family == "seq2seq":
+        return replace(
+            config,
+            encoder_layers=_given(options.encoder_layers, config.layers),
+            norm_order=_given(options.norm_order, config.norm_order),
+        )
     return config
 
 
@@ -143,12 +222,12 @@ def _ngram(options: ModelOptions, vocab_size: int) -> ModelConfig:
 
 def _heads(family: Family, width: int, *, asked: int | None) -> tuple[int, int]:
     """Number of heads and length of one: as asked, else 64 long (32 in a narrow model)."""
-    if family != "gpt" and width % 2 and asked in (None, 1):
+    if family not in GPT_FAMILIES and width % 2 and asked in (None, 1):
         return 1, max(2, width - 1)  # rotary positions turn pairs: no heads can share an odd width
     if asked is not None:
         return asked, max(1, width // asked)
     target = min(64 if width >= 256 else 32, width)
-    if family == "gpt":  # its heads share the width without rest
+    if family in GPT_FAMILIES:  # their heads share the width without rest
         heads = next(n for n in range(max(1, width // target), width + 1) if width % n == 0)
         return heads, width // heads
     lengths = [n for n in range(2, width + 1, 2) if width % n == 0]
@@ -165,7 +244,7 @@ def _mlp_width(width: int, activation: Activation) -> int:
 
 def _uneven_heads(config: ModelConfig, options: ModelOptions) -> list[str]:
     """A width the asked heads cannot share (where the configuration itself would allow it)."""
-    if options.heads is None or options.family == "gpt" or config.width % config.heads == 0:
+    if options.heads is None or options.family in GPT_FAMILIES or config.width % config.heads == 0:
         return []
     return [
         f"model.width {config.width} is not divisible by model.heads {config.heads}: "

@@ -1,7 +1,7 @@
 """Completes the options of a run: all that was left to choose, chosen once and then frozen."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -151,7 +151,23 @@ def options_of(config: ModelConfig) -> ModelOptions:
         positions=config.positions,
         activation=config.activation,
         tied=config.tied,
+        mlp_width=config.mlp_width,
+        qkv_bias=config.qkv_bias,
+        head_bias=config.head_bias,
+        window=config.window,
+        rope_theta=config.rope_theta if config.positions == "rotary" else None,
+        **_scaling_options(config),
+        experts=config.experts or None,
+        experts_used=config.experts_used or None,
+        encoder_layers=config.encoder_layers or None,
+        norm_order=config.norm_order if config.family == "seq2seq" else None,
     )
+
+
+def _scaling_options(config: ModelConfig) -> dict[str, Any]:
+    """The stretching of rotary positions as options; NTK's is in the base already."""
+    scaling = config.rope_scaling
+    return {} if scaling is None else {"rope_scaling": scaling.kind, "rope_factor": scaling.factor}
 
 
 def seconds_to_minutes(options: RunOptions, *, timed: bool) -> float | None:
