@@ -64,6 +64,8 @@ class _Sitting:
     def run(self, stop_requested: Callable[[], bool]) -> RunEnded:
         training, state, options = self.training, self.state, self.training.options
         self.tell(self._started())
+        if options.eval_first and state.step == 0 and state.evaluated_step is None:
+            self.evaluate_untrained()
         self.keep_time()  # a resumed run may have no time left
         training.compute.model.train()
         while state.step < state.plan.steps:
@@ -130,6 +132,13 @@ class _Sitting:
         if training.write_sample is not None:
             self.tell(training.write_sample(state.step))
         return better
+
+    def evaluate_untrained(self) -> None:
+        """Evaluate and write a sample before the first step. It is no best: nothing is saved."""
+        metrics = self.training.evaluate(self.training.compute.model)
+        self.tell(Evaluated(0, metrics, best=False))
+        if self.training.write_sample is not None:
+            self.tell(self.training.write_sample(0))
 
     def save(self) -> None:
         """Write a checkpoint; CheckpointError where that fails."""

@@ -48,6 +48,8 @@ class TrainOptions:
     """Where to compute."""
     eval_every: int | None = None
     """Steps from one evaluation to the next."""
+    eval_first: bool = False
+    """Evaluate and write a sample before the first step, too: what an untrained model knows."""
     eval_batches: int | None = None
     """Batches of fixed windows in an evaluation, of validation and training part each."""
     save_every: int | None = None

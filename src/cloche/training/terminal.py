@@ -16,6 +16,9 @@ from cloche.training.events import (
     StepDone,
 )
 
+SHOWN_CHARACTERS = 560
+"""Of a sample; all of it is in samples.jsonl."""
+
 
 class Terminal:
     """Shows a training on a console (stderr); without a terminal, a line at each evaluation."""
@@ -109,7 +112,7 @@ def _evaluation_line(event: Evaluated) -> str:
 
 def _shortened(text: str) -> str:
     flat = " ⏎ ".join(line.strip() for line in text.strip().splitlines() if line.strip())
-    return flat if len(flat) <= 240 else f"{flat[:240]} …"
+    return flat if len(flat) <= SHOWN_CHARACTERS else f"{flat[:SHOWN_CHARACTERS]} …"
 
 
 def _clock(seconds: float) -> str:
