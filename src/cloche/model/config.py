@@ -134,6 +134,8 @@ class ModelOptions:
                 for name in given
                 if name in BELONGING and BELONGING[name][0] != self.family
             }
+        if self.family == "seq2seq" and self.window is not None:
+            refused["window"] = "which reads a whole sentence"
         return [
             f"model.{name.replace('_', '-')} has no meaning with model.family {self.family}, "
             f"{reason}: leave it out, or choose another family"
@@ -162,12 +164,6 @@ class ModelOptions:
             found.append(f"model.rope-factor must be at least 1, got {self.rope_factor}")
         if self.rope_theta is not None and not self.rope_theta > 1.0:
             found.append(f"model.rope-theta must be above 1, got {self.rope_theta}")
-        turned = [self.rope_theta, self.rope_scaling]
-        if self.positions not in (None, "rotary") and any(turned):
-            found.append(
-                f"model.rope-theta and model.rope-scaling turn rotary positions; with "
-                f"model.positions {self.positions} leave them out"
-            )
         return found
 
 

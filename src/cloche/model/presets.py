@@ -141,6 +141,11 @@ def _with_rope(config: ModelConfig, options: ModelOptions) -> ModelConfig:
     """The rotary positions as asked for: another base, stretched, or as they are."""
     theta = _given(options.rope_theta, config.rope_theta)
     kind, factor = options.rope_scaling, options.rope_factor
+    if config.positions != "rotary" and (kind or options.rope_theta):
+        raise SettingError(
+            "model.rope-theta and model.rope-scaling turn rotary positions; with model.positions "
+            f"{config.positions} leave them out"
+        )
     if kind is None or factor is None:
         return replace(config, rope_theta=theta)
     if kind == "ntk":
