@@ -2,15 +2,19 @@
 
 import pytest
 import torch
+from torch import nn
 
 from cloche.model.attention import (
     PLAIN_TRAINING_CONTEXT,
-    additive_bias,
-    allowed_pairs,
+    CrossAttention,
+    cross_attention_inputs,
     fused_attention,
     plain_attention,
     prefers_plain,
 )
+from cloche.model.config import ModelOptions
+from cloche.model.masks import additive_bias, allowed_pairs
+from cloche.model.presets import complete
 
 
 def heads(number: int, *, time: int = 6, seed: int = 0) -> torch.Tensor:
@@ -36,14 +40,16 @@ def test_both_paths_equal_attention_by_hand(kv_heads):
     expected = by_hand(queries, keys, values, allowed)
     bias = additive_bias(allowed, torch.float32)
     torch.testing.assert_close(plain_attention(queries, keys, values, bias=bias), expected)
-    torch.testing.assert_close(fused_attention(queries, keys, values, allowed=allowed), expected)
+    fused = fused_attention(queries, keys, values, allowed=allowed, causal=True)
+    torch.testing.assert_close(fused, expected)
 
 
 def test_the_fused_path_is_causal_when_no_mask_is_given():
     queries, keys, values = heads(4), heads(2, seed=1), heads(2, seed=2)
     causal = allowed_pairs(6, documents=None, device=queries.device).expand(2, 1, 6, 6)
     expected = by_hand(queries, keys, values, causal)
-    torch.testing.assert_close(fused_attention(queries, keys, values, allowed=None), expected)
+    fused = fused_attention(queries, keys, values, allowed=None, causal=True)
+    torch.testing.assert_close(fused, expected)
 
 
 def test_both_paths_give_equal_gradients():
@@ -56,7 +62,7 @@ def test_both_paths_give_equal_gradients():
         if attend == "plain":
             gathered = plain_attention(*tensors, bias=additive_bias(allowed, torch.float32))
         else:
-            gathered = fused_attention(*tensors, allowed=None)
+            gathered = fused_attention(*tensors, allowed=None, causal=True)
         gathered.pow(2).sum().backward()
         gradients.append([tensor.grad for tensor in tensors])
     for plain, fused in zip(*gradients, strict=True):
@@ -87,3 +93,54 @@ def test_the_plain_path_is_taken_where_it_must_or_is_faster():
         assert not prefers_plain(short, dropout=0.0, watched=False)
     on_accelerator = torch.zeros(1, 8, 4, device="meta", requires_grad=True)
     assert not prefers_plain(on_accelerator, dropout=0.1, watched=False)
+
+
+def cross_pair() -> tuple[CrossAttention, nn.MultiheadAttention]:
+    """Ours and PyTorch's, with the same random weights."""
+    config = complete(
+        ModelOptions(family="gpt", heads=4, qkv_bias=True),
+        vocab_size=5,
+        layers=1,
+        width=32,
+        context=8,
+    )
+    torch.manual_seed(0)
+    theirs = nn.MultiheadAttention(32, 4, batch_first=True)
+    nn.init.normal_(theirs.in_proj_bias)
+    mine = CrossAttention(config)
+    with torch.no_grad():
+        for name, part in (("weight", theirs.in_proj_weight), ("bias", theirs.in_proj_bias)):
+            for projection, values in zip("qkv", part.chunk(3), strict=True):
+                mine.get_parameter(f"{projection}_proj.{name}").copy_(values)
+    mine.o_proj.load_state_dict(theirs.out_proj.state_dict())
+    return mine, theirs
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("watched", [False, True], ids=["fused", "plain"])
+def test_cross_attention_is_that_of_torch(padded, watched):
+    mine, theirs = cross_pair()
+    target, memory = torch.randn(2, 5, 32), torch.randn(2, 7, 32)
+    padding = torch.arange(7)[None] >= torch.tensor([[7], [4]]) if padded else None
+    expected, weights = theirs(
+        target, memory, memory, key_padding_mask=padding, average_attn_weights=False
+    )
+    allowed = None if padding is None else ~padding[:, None, None]
+    shared = cross_attention_inputs(target, allowed=allowed, watched=watched)
+    told: dict[str, torch.Tensor] = {}
+    keys, values = mine.project(memory)
+    got = mine(target, keys, values, shared, record=told.__setitem__)
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
+    if watched:
+        torch.testing.assert_close(told["weights"], weights, rtol=1e-4, atol=1e-6)
+
+
+def test_keys_of_a_memory_serve_one_target_token_after_another():
+    mine, _ = cross_pair()
+    target, memory = torch.randn(2, 5, 32), torch.randn(2, 7, 32)
+    keys, values = mine.project(memory)
+    together = mine(target, keys, values, cross_attention_inputs(target, allowed=None))
+    for place in range(5):
+        token = target[:, place : place + 1]
+        alone = mine(token, keys, values, cross_attention_inputs(token, allowed=None))
+        torch.testing.assert_close(alone, together[:, place : place + 1])

@@ -2,14 +2,14 @@
 
 Two ways to compute it give equal results. The plain one writes every step out: it can drop
 weights, it can be watched, and for short contexts on a CPU it trains faster. The fused one is
-PyTorch's kernel, which never builds the table of weights.
+PyTorch's kernel, which never builds the table of weights. One head, many, fewer key and value
+heads than query heads, or a single one: `heads` and `kv_heads` say which.
 
 Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; grouped queries: Ainslie et al.
 2023, https://arxiv.org/abs/2305.13245; normalised queries and keys: Henry et al. 2020,
 https://arxiv.org/abs/2010.04245
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -19,42 +19,95 @@ from torch.nn import functional
 
 from cloche.model.cache import CacheView
 from cloche.model.config import ModelConfig
+from cloche.model.masks import additive_bias, allowed_pairs, within_window
 from cloche.model.norms import RMSNorm
 from cloche.model.positions import rotate
+from cloche.model.record import Record
 
 PLAIN_TRAINING_CONTEXT = {torch.bfloat16: 512, torch.float32: 64}
 """Longest context that the plain path trains faster on a CPU, whole training steps measured."""
 
-Record = Callable[[str, Tensor], None]
-"""Is told each named number of a forward, in the order they arise."""
-
 
 @dataclass(frozen=True)
 class AttentionInputs:
-    """What all layers of one forward share, computed once."""
+    """What layers of one forward share, computed once; made by `self_attention_inputs` and
+    `cross_attention_inputs`.
+    """
 
     plain: bool
     """Whether the plain path is taken, see `prefers_plain`."""
-    allowed: Bool[Tensor, "#batch 1 time keys"] | None
-    """True where a token may look; None when every token sees itself and all before it."""
-    bias: Float[Tensor, "#batch 1 time keys"] | None
+    causal: bool
+    """Where `allowed` is None: whether a token sees itself and all before it, or every one."""
+    allowed: Bool[Tensor, "#batch 1 #time keys"] | None
+    """True where a token may look; None where `causal` says all there is to say."""
+    bias: Float[Tensor, "#batch 1 #time keys"] | None
     """0 where allowed, -inf elsewhere, in the compute dtype; for the plain path only."""
-    dropout: float
+    dropout: float = 0.0
     """Share of attention weights dropped; 0 outside training."""
-    rotary: tuple[Tensor, Tensor] | None
+    rotary: tuple[Tensor, Tensor] | None = None
     """Cosines and sines in the compute dtype; None where positions are not rotary."""
-    cache: CacheView | None
+    cache: CacheView | None = None
 
 
-class Attention(nn.Module):
-    """Multi-head attention with causal masking; fewer key and value heads than query heads or not.
+def self_attention_inputs(
+    hidden: Float[Tensor, "batch time dim"],
+    *,
+    documents: Int[Tensor, "batch time"] | None = None,
+    causal: bool = True,
+    window: int | None = None,
+    dropout: float = 0.0,
+    rotary: tuple[Tensor, Tensor] | None = None,
+    cache: CacheView | None = None,
+    watched: bool = False,
+) -> AttentionInputs:
+    """Inputs for tokens that look at one another: a decoder's with `causal`, else an encoder's.
+
+    `watched` says that someone wants to see the table of weights.
+    """
+    if cache is not None and documents is not None:
+        raise ValueError("a cache row holds one document: give `cache` or `documents`, not both")
+    plain = prefers_plain(hidden, dropout=dropout, watched=watched)
+    allowed = None
+    if cache is not None:
+        allowed = within_window(cache.mask, cache.positions, window)
+    elif documents is not None or window is not None or (causal and plain):
+        allowed = allowed_pairs(
+            hidden.shape[1],
+            documents=documents,
+            device=hidden.device,
+            causal=causal,
+            window=window,
+        )
+    bias = additive_bias(allowed, hidden.dtype) if plain and allowed is not None else None
+    return AttentionInputs(plain, causal, allowed, bias, dropout, rotary, cache)
+
+
+def cross_attention_inputs(
+    hidden: Float[Tensor, "batch time dim"],
+    *,
+    allowed: Bool[Tensor, "#batch 1 #time keys"] | None,
+    dropout: float = 0.0,
+    watched: bool = False,
+) -> AttentionInputs:
+    """Inputs for tokens (`hidden`, the target's) that look at a memory.
+
+    `allowed` is True where a target token (or each, with 1 for the time) may look, that is, not at
+    the memory's padding; None where it may look everywhere.
+    """
+    plain = prefers_plain(hidden, dropout=dropout, watched=watched)
+    bias = additive_bias(allowed, hidden.dtype) if plain and allowed is not None else None
+    return AttentionInputs(plain, False, allowed, bias, dropout)
+
+
+class MultiHead(nn.Module):
+    """The projections into heads and back that self-attention and cross-attention share.
 
     `q_norm` and `k_norm` normalise each head's queries and keys where the configuration asks.
     """
 
-    def __init__(self, config: ModelConfig, *, layer: int) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.layer, self.head_dim = layer, config.head_dim
+        self.head_dim = config.head_dim
         query_width = config.heads * config.head_dim
         kv_width = config.kv_heads * config.head_dim
         self.q_proj = nn.Linear(config.width, query_width, bias=config.qkv_bias)
@@ -64,29 +117,44 @@ class Attention(nn.Module):
         self.q_norm = _head_norm(config)
         self.k_norm = _head_norm(config)
 
-    def forward(
+    def queries(
+        self, hidden: Float[Tensor, "batch time dim"]
+    ) -> Float[Tensor, "batch heads time head_dim"]:
+        """What each token looks for, in each head."""
+        return self.q_norm(self._split_heads(self.q_proj(hidden)))
+
+    def project(
+        self, memory: Float[Tensor, "batch keys dim"]
+    ) -> tuple[
+        Float[Tensor, "batch kv_heads keys head_dim"],
+        Float[Tensor, "batch kv_heads keys head_dim"],
+    ]:
+        """Keys and values of the tokens that are looked at."""
+        keys = self.k_norm(self._split_heads(self.k_proj(memory)))
+        return keys, self._split_heads(self.v_proj(memory))
+
+    def gather(
         self,
-        hidden: Float[Tensor, "batch time dim"],
+        queries: Float[Tensor, "batch heads time head_dim"],
+        keys: Float[Tensor, "batch kv_heads keys head_dim"],
+        values: Float[Tensor, "batch kv_heads keys head_dim"],
         shared: AttentionInputs,
         *,
-        record: Record | None = None,
+        record: Record | None,
     ) -> Float[Tensor, "batch time dim"]:
-        """What is added to the residual stream."""
-        queries = self.q_norm(self._split_heads(self.q_proj(hidden)))
-        keys = self.k_norm(self._split_heads(self.k_proj(hidden)))
-        values = self._split_heads(self.v_proj(hidden))
-        if shared.rotary is not None:
-            queries, keys = rotate(queries, *shared.rotary), rotate(keys, *shared.rotary)
-        if shared.cache is not None:
-            keys, values = shared.cache.append(self.layer, keys, values)
+        """What the queries find, by the path that `shared` names, projected back."""
         if shared.plain:
-            assert shared.bias is not None
             gathered = plain_attention(
                 queries, keys, values, bias=shared.bias, dropout=shared.dropout, record=record
             )
         else:
             gathered = fused_attention(
-                queries, keys, values, allowed=shared.allowed, dropout=shared.dropout
+                queries,
+                keys,
+                values,
+                allowed=shared.allowed,
+                causal=shared.causal,
+                dropout=shared.dropout,
             )
         return self.o_proj(gathered.transpose(1, 2).flatten(2))
 
@@ -96,24 +164,76 @@ class Attention(nn.Module):
         return projected.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
 
 
+class Attention(MultiHead):
+    """Self-attention: the tokens of one sequence look at one another.
+
+    A decoder's or an encoder's, as the inputs say.
+    """
+
+    def __init__(self, config: ModelConfig, *, layer: int) -> None:
+        super().__init__(config)
+        self.layer = layer
+
+    def forward(
+        self,
+        hidden: Float[Tensor, "batch time dim"],
+        shared: AttentionInputs,
+        *,
+        record: Record | None = None,
+    ) -> Float[Tensor, "batch time dim"]:
+        """What is added to the residual stream."""
+        queries = self.queries(hidden)
+        keys, values = self.project(hidden)
+        if shared.rotary is not None:
+            queries, keys = rotate(queries, *shared.rotary), rotate(keys, *shared.rotary)
+        if shared.cache is not None:
+            keys, values = shared.cache.append(self.layer, keys, values)
+        return self.gather(queries, keys, values, shared, record=record)
+
+
+class CrossAttention(MultiHead):
+    """The tokens of one sequence look at a memory, what an encoder made of another.
+
+    `project(memory)` gives keys and values once for a memory, however many tokens look at it one
+    after the other. Nothing is rotated: places in two sequences have no distance.
+
+    Source: Vaswani et al. 2017, section 3.2.3, https://arxiv.org/abs/1706.03762
+    """
+
+    def forward(
+        self,
+        hidden: Float[Tensor, "batch time dim"],
+        keys: Float[Tensor, "batch kv_heads keys head_dim"],
+        values: Float[Tensor, "batch kv_heads keys head_dim"],
+        shared: AttentionInputs,
+        *,
+        record: Record | None = None,
+    ) -> Float[Tensor, "batch time dim"]:
+        """What is added to the residual stream of the tokens that look."""
+        return self.gather(self.queries(hidden), keys, values, shared, record=record)
+
+
 def plain_attention(
     queries: Float[Tensor, "batch heads time head_dim"],
     keys: Float[Tensor, "batch kv_heads keys head_dim"],
     values: Float[Tensor, "batch kv_heads keys head_dim"],
     *,
-    bias: Float[Tensor, "#batch 1 time keys"],
+    bias: Float[Tensor, "#batch 1 #time keys"] | None,
+    scale: float | None = None,
     dropout: float = 0.0,
     record: Record | None = None,
 ) -> Float[Tensor, "batch heads time head_dim"]:
     """The values gathered by each query, every step written out; softmax in float32.
 
-    `record` is told `scores` (scaled), `masked_scores` and `weights`, each (batch, heads, time,
-    keys); the weights are those before dropout.
+    Matches are multiplied by `scale`, 1 / sqrt(head_dim) when None. `bias` is added to them; None
+    lets every query see every key. `record` is told `scores` (scaled), `masked_scores` and
+    `weights`, each (batch, heads, time, keys); the weights are those before dropout.
     """
     groups = queries.shape[1] // keys.shape[1]
-    scaled = _fold_groups(queries * queries.shape[-1] ** -0.5, groups)
+    factor: float = queries.shape[-1] ** -0.5 if scale is None else scale
+    scaled = _fold_groups(queries * factor, groups)
     scores = _unfold_groups(scaled @ keys.transpose(-2, -1), groups)
-    masked = scores + bias
+    masked = scores if bias is None else scores + bias
     weights = masked.softmax(dim=-1, dtype=torch.float32).to(values.dtype)
     if record is not None:
         record("scores", scores)
@@ -128,17 +248,24 @@ def fused_attention(
     keys: Float[Tensor, "batch kv_heads keys head_dim"],
     values: Float[Tensor, "batch kv_heads keys head_dim"],
     *,
-    allowed: Bool[Tensor, "#batch 1 time keys"] | None,
+    allowed: Bool[Tensor, "#batch 1 #time keys"] | None,
+    causal: bool,
+    scale: float | None = None,
     dropout: float = 0.0,
 ) -> Float[Tensor, "batch heads time head_dim"]:
-    """The values gathered by each query, by PyTorch's kernel; causal where `allowed` is None."""
+    """The values gathered by each query, by PyTorch's kernel.
+
+    `causal` counts where `allowed` is None: then each query sees the keys up to its own place, or
+    without `causal` all of them.
+    """
     return functional.scaled_dot_product_attention(
         queries,
         keys,
         values,
         attn_mask=allowed,
         dropout_p=dropout,
-        is_causal=allowed is None,
+        is_causal=causal and allowed is None,
+        scale=scale,
         enable_gqa=queries.shape[1] != keys.shape[1],
     )
 
@@ -155,22 +282,6 @@ def prefers_plain(
     trains = torch.is_grad_enabled() and hidden.requires_grad
     short = hidden.shape[1] <= PLAIN_TRAINING_CONTEXT.get(hidden.dtype, 0)
     return watched or (on_cpu and dropout > 0.0) or (on_cpu and trains and short)
-
-
-def allowed_pairs(
-    time: int, *, documents: Int[Tensor, "batch time"] | None, device: torch.device
-) -> Bool[Tensor, "#batch 1 time time"]:
-    """True where a token (row) may look at another (column): not ahead, nor at other documents."""
-    causal = torch.ones(time, time, dtype=torch.bool, device=device).tril()[None, None]
-    if documents is None:
-        return causal
-    return causal & (documents[:, None, :, None] == documents[:, None, None, :])
-
-
-def additive_bias(allowed: Bool[Tensor, "*shape"], dtype: torch.dtype) -> Float[Tensor, "*shape"]:
-    """0 where allowed and -inf elsewhere, to be added to scores."""
-    bias = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
-    return bias.masked_fill(~allowed, float("-inf"))
 
 
 def _head_norm(config: ModelConfig) -> nn.Module:

@@ -3,10 +3,10 @@
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from cloche.model.attention import Record
 from cloche.model.cache import CacheView
 from cloche.model.config import ModelConfig
 from cloche.model.embedding import Embedding
+from cloche.model.record import Record
 
 
 class Bigram(nn.Module):

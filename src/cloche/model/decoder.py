@@ -8,20 +8,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from cloche.model.attention import (
-    Attention,
-    AttentionInputs,
-    Record,
-    additive_bias,
-    allowed_pairs,
-    prefers_plain,
-)
+from cloche.model.attention import Attention, AttentionInputs, self_attention_inputs
 from cloche.model.cache import CacheView
 from cloche.model.config import ModelConfig
 from cloche.model.embedding import Embedding
 from cloche.model.mlp import build_mlp
 from cloche.model.norms import build_norm
 from cloche.model.positions import rotary_tables, sinusoidal_positions
+from cloche.model.record import Record, watches_attention, with_prefix
 
 
 class Block(nn.Module):
@@ -44,9 +38,9 @@ class Block(nn.Module):
         record: Record | None = None,
     ) -> Float[Tensor, "batch time dim"]:
         """The residual stream after this block."""
-        told = _with_prefix(record, self.record_prefix)
+        told = with_prefix(record, self.record_prefix)
         attended = self.self_attn(
-            self.input_layernorm(residual), shared, record=_with_prefix(told, "attention.")
+            self.input_layernorm(residual), shared, record=with_prefix(told, "attention.")
         )
         middle = residual + self.dropout(attended)
         thought = self.mlp(self.post_attention_layernorm(middle))
@@ -100,16 +94,16 @@ class Decoder(nn.Module):
         if positions is None:
             positions = _count_from_start(ids) if cache is None else cache.positions
         residual = self._embed(ids, positions)
-        shared = self._attention_inputs(
+        inputs = self._attention_inputs(
             residual,
             positions=positions,
             documents=documents,
             cache=cache,
-            watched=record is not None,
+            watched=watches_attention(record),
         )
         if record is not None:
             record("embedding", residual)
-        for block in self.layers:
+        for block, shared in zip(self.layers, inputs, strict=True):
             residual = block(residual, shared, record=record)
         normed = self.norm(residual)
         if record is not None:
@@ -155,25 +149,27 @@ class Decoder(nn.Module):
         documents: Int[Tensor, "batch time"] | None,
         cache: CacheView | None,
         watched: bool,
-    ) -> AttentionInputs:
-        if cache is not None and documents is not None:
-            raise ValueError(
-                "a cache row holds one document: give `cache` or `documents`, not both"
+    ) -> list[AttentionInputs]:
+        """What the attention of each layer is given; equal layers share one."""
+
+        def inputs(window: int | None) -> AttentionInputs:
+            return self_attention_inputs(
+                residual,
+                documents=documents,
+                window=window,
+                dropout=self.config.dropout if self.training else 0.0,
+                rotary=rotary,
+                cache=cache,
+                watched=watched,
             )
-        dropout = self.config.dropout if self.training else 0.0
-        plain = prefers_plain(residual, dropout=dropout, watched=watched)
-        allowed = cache.mask if cache is not None else None
-        if allowed is None and (plain or documents is not None):
-            time = residual.shape[1]
-            allowed = allowed_pairs(time, documents=documents, device=residual.device)
-        return AttentionInputs(
-            plain=plain,
-            allowed=allowed,
-            bias=additive_bias(allowed, residual.dtype) if plain and allowed is not None else None,
-            dropout=dropout,
-            rotary=self._rotary(positions, dtype=residual.dtype),
-            cache=cache,
-        )
+
+        rotary = self._rotary(positions, dtype=residual.dtype)
+        windows = [
+            None if layer < self.config.full_layers else self.config.window
+            for layer in range(self.config.layers)
+        ]
+        made = {window: inputs(window) for window in set(windows)}
+        return [made[window] for window in windows]
 
     def _rotary(
         self, positions: Int[Tensor, "batch time"], *, dtype: torch.dtype
@@ -188,10 +184,3 @@ class Decoder(nn.Module):
 
 def _count_from_start(ids: Int[Tensor, "batch time"]) -> Int[Tensor, "1 time"]:
     return torch.arange(ids.shape[1], device=ids.device)[None]
-
-
-def _with_prefix(record: Record | None, prefix: str) -> Record | None:
-    """A record that is told the same numbers under longer names."""
-    if record is None:
-        return None
-    return lambda name, numbers: record(prefix + name, numbers)

@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from cloche.model.attention import Record
 from cloche.model.cache import CacheView
 from cloche.model.config import ModelConfig
+from cloche.model.record import Record
 
 UNSEEN = -1
 """In place of a context that the text did not hold (or whose n-grams were pruned)."""

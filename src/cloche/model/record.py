@@ -1,0 +1,36 @@
+"""Watching a forward pass: whoever wants to see a model's numbers is told them by name."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+Record = Callable[[str, Tensor], None]
+"""Is told each named number of a forward, in the order they arise."""
+
+
+class RouterRecord:
+    """A record that keeps the router logits of every layer and lets all else pass.
+
+    Attention's weights are of no interest to it, so the model keeps its fastest path.
+    """
+
+    def __init__(self) -> None:
+        self.router_logits: list[Tensor] = []
+        """(batch, time, experts) of each layer with experts, first layer first."""
+
+    def __call__(self, name: str, numbers: Tensor) -> None:
+        """Keep `numbers` where they are a router's."""
+        if name.endswith("mlp.router_logits"):
+            self.router_logits.append(numbers)
+
+
+def watches_attention(record: Record | None) -> bool:
+    """Whether the table of attention weights must be written out for this record."""
+    return record is not None and not isinstance(record, RouterRecord)
+
+
+def with_prefix(record: Record | None, prefix: str) -> Record | None:
+    """A record that is told the same numbers under longer names."""
+    if record is None:
+        return None
+    return lambda name, numbers: record(prefix + name, numbers)
