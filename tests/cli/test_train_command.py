@@ -74,7 +74,7 @@ def test_a_recipe_gives_defaults_and_the_command_line_wins(here, capsys):
     assert "steps = 3\n" in stored
 
 
-@pytest.mark.parametrize("name", ["gpt-textbook", "bigram"])
+@pytest.mark.parametrize("name", ["gpt-textbook", "bigram", "babygpt", "nanogpt-cpu"])
 def test_packaged_recipes_run(here, capsys, name):
     assert main(["train", "book.txt", "--recipe", name, "--train.steps", "2", "--json"]) == 0
     assert json_of(capsys)["finished"]

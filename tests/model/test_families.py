@@ -55,7 +55,7 @@ def test_the_sizes_of_gpt2_have_the_published_parameters(size, parameters):
 
 
 def test_a_size_of_gpt2_refuses_what_contradicts_it():
-    with pytest.raises(SettingError, match="model.layers 3 is not that of model.size small, 12"):
+    with pytest.raises(SettingError, match=r"model\.layers 3 is not that of model\.size small, 12"):
         completed(family="gpt2", size="small", layers=3)
 
 

@@ -207,6 +207,16 @@ def test_a_run_is_evaluated_and_saved_at_its_end_once():
     assert bench.told(RunEnded)[0].finished
 
 
+def test_an_untrained_model_is_evaluated_on_request_and_is_never_the_best():
+    bench = Bench(eval_first=True)
+    bench.losses = iter([1.0, 3.0, 2.0])
+    state = LoopState(Plan(steps=8))
+    bench.run(state)
+    assert [(e.step, e.best) for e in bench.told(Evaluated)] == [(0, False), (4, True), (8, True)]
+    assert [step for step, _ in bench.saved] == [4, 8]
+    assert state.best_loss == 2.0
+
+
 def test_a_stop_request_saves_and_ends_between_steps():
     bench = Bench()
     state = LoopState(Plan(steps=100))
