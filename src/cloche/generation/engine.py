@@ -47,12 +47,20 @@ class Completion:
 class Engine:
     """Continues prompts with a model, up to `rows` answers at a time. One thread owns it.
 
+    `stop_ids` end an answer where its request names none; the tokenizer's eos when not given.
+
     An exception that escapes `step` (out of memory, Ctrl-C) leaves the answers where they were:
     step again, or cancel them. The weights must not change while the engine is busy.
     """
 
     def __init__(
-        self, model: LanguageModel, tokenizer: Tokenizer, *, context: int, rows: int = 8
+        self,
+        model: LanguageModel,
+        tokenizer: Tokenizer,
+        *,
+        context: int,
+        rows: int = 8,
+        stop_ids: Sequence[int] | None = None,
     ) -> None:
         if not 1 <= context <= model.config.context:
             raise SettingError(
@@ -62,6 +70,7 @@ class Engine:
         if rows < 1:
             raise SettingError(f"an engine needs at least 1 row, got {rows}")
         self.context = context
+        self._stop_ids = _stop_ids(tokenizer) if stop_ids is None else tuple(stop_ids)
         self._model = model
         self._tokenizer = tokenizer
         weight = model.embed_tokens.weight
@@ -92,8 +101,6 @@ class Engine:
         self._check(request)
         request_id = self._next_request_id
         self._next_request_id += 1
-        eos = self._tokenizer.special_ids.eos
-        default_stop_ids = () if eos is None else (eos,)
         seed = secrets.randbits(63) if request.seed is None else request.seed
         for choice in range(request.n):
             self._waiting.append(
@@ -102,7 +109,7 @@ class Engine:
                     request_id=request_id,
                     choice=choice,
                     seed=seed,
-                    stop_ids=default_stop_ids if request.stop_ids is None else request.stop_ids,
+                    stop_ids=self._stop_ids if request.stop_ids is None else request.stop_ids,
                     stream=stream_behind(self._tokenizer, request.prompt),
                 )
             )
@@ -278,6 +285,11 @@ class Engine:
 def kept_when_sliding(context: int) -> int:
     """How many of the newest tokens stay when a full context of this size slides on."""
     return max(1, int(context * KEPT_WHEN_SLIDING))
+
+
+def _stop_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
+    eos = tokenizer.special_ids.eos
+    return () if eos is None else (eos,)
 
 
 def _completion(events: Sequence[TokenEvent]) -> Completion:
