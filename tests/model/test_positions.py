@@ -1,8 +1,12 @@
 """Positions: published values, and the properties they are used for."""
 
+import pytest
 import torch
+from transformers import LlamaConfig
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from cloche.model.positions import rotary_tables, rotate, sinusoidal_positions
+from cloche.model.rope import RopeScaling, ntk_theta
 
 
 def test_sinusoidal_positions_have_the_published_values():
@@ -38,3 +42,62 @@ def test_rotation_at_the_start_changes_nothing():
     assert torch.equal(
         rotate(vectors, *rotary_tables(torch.zeros(1, 1).long(), 8, theta=1e4)), vectors
     )
+
+
+SCALINGS = {
+    "linear": (RopeScaling("linear", 4.0, 64), {"factor": 4.0}),
+    "llama3": (
+        RopeScaling("llama3", 8.0, 64, low_frequency_factor=1.0, high_frequency_factor=3.0),
+        {
+            "factor": 8.0,
+            "original_max_position_embeddings": 64,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 3.0,
+        },
+    ),
+    "yarn": (
+        RopeScaling("yarn", 4.0, 512, beta_fast=16.0),
+        {"factor": 4.0, "original_max_position_embeddings": 512, "beta_fast": 16.0},
+    ),
+    "yarn with its own factor": (
+        RopeScaling("yarn", 4.0, 40, attention_factor=1.3),
+        {"factor": 4.0, "original_max_position_embeddings": 40, "attention_factor": 1.3},
+    ),
+    "yarn whose ramp has no length": (
+        RopeScaling("yarn", 1.0, 2, beta_fast=32.0),
+        {"factor": 1.0, "original_max_position_embeddings": 2},
+    ),
+}
+
+
+def reference_frequencies(kind: str, parameters: dict, **keywords) -> tuple[torch.Tensor, float]:
+    config = LlamaConfig(
+        hidden_size=64,
+        num_attention_heads=4,
+        max_position_embeddings=64,
+        rope_parameters={"rope_type": kind, "rope_theta": 10_000.0, **parameters},
+    )
+    return ROPE_INIT_FUNCTIONS[kind](config, torch.device("cpu"), **keywords)
+
+
+@pytest.mark.parametrize(("scaling", "parameters"), SCALINGS.values(), ids=SCALINGS)
+def test_stretched_rotations_are_those_of_transformers(scaling, parameters):
+    frequencies, sharpening = reference_frequencies(scaling.kind, parameters)
+    positions = torch.tensor([[0, 1, 7, 63, 200]])
+    cosines, sines = rotary_tables(positions, 16, theta=10_000.0, scaling=scaling)
+    angles = (positions[..., None] * frequencies)[:, None]
+    torch.testing.assert_close(cosines, angles.cos() * sharpening, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(sines, angles.sin() * sharpening, rtol=1e-5, atol=1e-5)
+    unstretched, _ = rotary_tables(positions, 16, theta=10_000.0)
+    assert scaling.factor == 1.0 or not torch.allclose(cosines, unstretched, atol=0.1)
+
+
+@pytest.mark.parametrize("dynamic_factor", [1.0, 2.0])
+def test_the_stretched_base_is_that_of_transformers_at_the_stretched_length(dynamic_factor):
+    stretch = 4.0
+    length = round(64 * (stretch + dynamic_factor - 1) / dynamic_factor)
+    frequencies, _ = reference_frequencies("dynamic", {"factor": dynamic_factor}, seq_len=length)
+    theta = ntk_theta(10_000.0, stretch, head_dim=16)
+    mine = 1.0 / theta ** (torch.arange(0, 16, 2) / 16)
+    torch.testing.assert_close(mine, frequencies)
+    assert mine[-1] * stretch == pytest.approx(10_000.0 ** (-14 / 16), rel=1e-5)

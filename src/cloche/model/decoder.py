@@ -177,7 +177,10 @@ class Decoder(nn.Module):
         if self.config.positions != "rotary":
             return None
         cosines, sines = rotary_tables(
-            positions, self.config.head_dim, theta=self.config.rope_theta
+            positions,
+            self.config.head_dim,
+            theta=self.config.rope_theta,
+            scaling=self.config.rope_scaling,
         )
         return cosines.to(dtype), sines.to(dtype)
 
