@@ -14,7 +14,8 @@ from cloche.model.config import ModelOptions
 from cloche.model.presets import complete
 from cloche.run import load, read_metrics
 from cloche.text.characters import CharacterTokenizer
-from cloche.weights.checkpoint import point, save_checkpoint
+from cloche.weights.checkpoint import save_checkpoint
+from cloche.weights.history import point
 
 LETTERS = "abcdefghij \n"
 

@@ -22,13 +22,10 @@ from cloche.model.build import LanguageModel, parameter_count
 from cloche.model.config import ModelConfig
 from cloche.text.saved import load_tokenizer
 from cloche.text.tokenizer import Tokenizer
-from cloche.weights.checkpoint import (
-    CHECKPOINTS,
-    CONFIG,
-    list_checkpoints,
-    load_model,
-    load_special_ids,
-)
+from cloche.weights.checkpoint import load_model
+from cloche.weights.folder import CONFIG
+from cloche.weights.history import CHECKPOINTS, list_checkpoints
+from cloche.weights.prompting import load_special_ids
 from cloche.weights.tensors import refuse_pickle
 
 METRICS = "metrics.jsonl"

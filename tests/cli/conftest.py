@@ -11,7 +11,8 @@ from cloche.model.build import LanguageModel, build_model
 from cloche.model.config import ModelConfig, ModelOptions
 from cloche.model.presets import complete
 from cloche.text.characters import CharacterTokenizer
-from cloche.weights.checkpoint import point, save_checkpoint
+from cloche.weights.checkpoint import save_checkpoint
+from cloche.weights.history import point
 
 STORY = "once up."
 """What the writing run tells: its characters are distinct, so a table can tell them in order."""

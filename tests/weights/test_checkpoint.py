@@ -19,17 +19,8 @@ from cloche.model.config import ModelOptions
 from cloche.model.presets import complete
 from cloche.text.characters import CharacterTokenizer
 from cloche.weights import checkpoint as checkpoints
-from cloche.weights.checkpoint import (
-    TrainerState,
-    list_checkpoints,
-    load_model,
-    load_trainer,
-    newest_whole,
-    point,
-    prune,
-    save_checkpoint,
-    sweep,
-)
+from cloche.weights.checkpoint import TrainerState, load_model, load_trainer, save_checkpoint
+from cloche.weights.history import list_checkpoints, newest_whole, point, prune, sweep
 from cloche.weights.manifest import verify, verify_model
 
 

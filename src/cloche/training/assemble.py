@@ -28,17 +28,8 @@ from cloche.training.optim import Optimizers, build_optimizers
 from cloche.training.options import TrainOptions
 from cloche.training.precision import ComputeModel
 from cloche.training.state import LoopState
-from cloche.weights.checkpoint import (
-    TrainerState,
-    load_model,
-    load_trainer,
-    newer_checkpoints,
-    newest_whole,
-    point,
-    prune,
-    save_checkpoint,
-    set_aside,
-)
+from cloche.weights.checkpoint import TrainerState, load_model, load_trainer, save_checkpoint
+from cloche.weights.history import newer_checkpoints, newest_whole, point, prune, set_aside
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from cloche.config import differences, read_toml, to_toml, with_values
 from cloche.errors import RunError
 from cloche.training.options import RunOptions
-from cloche.weights.checkpoint import list_checkpoints
+from cloche.weights.history import list_checkpoints
 
 CONFIG = "config.toml"
 LOCK = ".lock"

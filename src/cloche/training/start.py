@@ -49,7 +49,7 @@ from cloche.training.options import RunOptions
 from cloche.training.schedule import Clock, Plan
 from cloche.training.state import LoopState
 from cloche.training.terminal import Terminal
-from cloche.weights.checkpoint import sweep
+from cloche.weights.history import sweep
 
 TOKENS = "tokens"
 
