@@ -9,9 +9,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from cloche.model.build import LanguageModel
+from cloche.model.build import Network
 from cloche.model.config import GPT_FAMILIES
 from cloche.model.decoder import Decoder
+from cloche.model.seq2seq import EncoderDecoder
 
 RESIDUAL_PROJECTIONS = ("o_proj", "down_proj")  # what writes into the residual stream
 TEXTBOOK_STD = 0.02
@@ -20,13 +21,13 @@ Draw = Callable[[Tensor, float], None]
 
 
 @torch.no_grad()
-def initialise(model: LanguageModel, *, seed: int) -> None:
+def initialise(model: Network, *, seed: int) -> None:
     """Overwrite all weights of `model` with those that training starts from.
 
     A pure function of the configuration and `seed` for a given type of device.
     """
     draw = _normal_numbers(model, seed=seed)
-    if not isinstance(model, Decoder):
+    if not isinstance(model, Decoder | EncoderDecoder):
         model.embed_tokens.weight.zero_()  # every next token equally likely
         return
     for name, module in model.named_modules():
@@ -38,10 +39,14 @@ def initialise(model: LanguageModel, *, seed: int) -> None:
             nn.init.zeros_(bias)
 
 
-def _set_matrix(name: str, module: nn.Linear | nn.Embedding, *, model: Decoder, draw: Draw) -> None:
+def _set_matrix(
+    name: str, module: nn.Linear | nn.Embedding, *, model: Decoder | EncoderDecoder, draw: Draw
+) -> None:
     if name == "lm_head" and model.config.tied:
         return  # the token embedding, set before
-    if model.config.family in GPT_FAMILIES:
+    if isinstance(model, EncoderDecoder):
+        draw(module.weight, _scaled_std(name, module, width=model.config.width))
+    elif model.config.family in GPT_FAMILIES:
         draw(module.weight, _textbook_std(name, layers=model.config.layers))
     else:
         draw(module.weight, _default_std(name, module, tied=model.config.tied))
@@ -56,6 +61,17 @@ def _textbook_std(name: str, *, layers: int) -> float:
     if name in RESIDUAL_PROJECTIONS:
         return TEXTBOOK_STD / (2 * layers) ** 0.5
     return TEXTBOOK_STD
+
+
+def _scaled_std(name: str, module: nn.Linear | nn.Embedding, *, width: int) -> float:
+    """The encoder-decoder's: its embeddings are scaled up by the root of the width, to 1 here.
+
+    All else as in the default family. The paper draws every matrix alike (Glorot and Bengio 2010,
+    https://proceedings.mlr.press/v9/glorot10a.html), and needs its warm-up for it.
+    """
+    if isinstance(module, nn.Embedding) and name == "embed_tokens":
+        return width**-0.5
+    return _default_std(name, module, tied=True)
 
 
 def _default_std(name: str, module: nn.Linear | nn.Embedding, *, tied: bool) -> float:

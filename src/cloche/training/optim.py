@@ -138,7 +138,7 @@ def build_optimizers(
     a rate of their own. With adamw, one AdamW; norms and biases never decay.
     """
     named = dict(model.named_parameters())
-    blocks = [p for name, p in named.items() if name.startswith("layers.") and p.ndim == 2]
+    blocks = [p for name, p in named.items() if "layers." in name and p.ndim == 2]
     parts: dict[str, torch.optim.Optimizer]
     if options.optimizer != "adamw" and blocks:
         inside = set(blocks)
