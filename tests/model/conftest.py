@@ -10,6 +10,7 @@ from torch import nn
 from cloche.model.build import build_model
 from cloche.model.config import ModelConfig, ModelOptions
 from cloche.model.presets import complete
+from cloche.model.rope import RopeScaling
 
 TINY_QWEN3 = ModelConfig(
     family="qwen3",
@@ -31,6 +32,12 @@ CONFIGS = {
     "qwen3-tied": replace(TINY_QWEN3, tied=True, kv_heads=4),
     "gpt": TINY_GPT,
     "gpt-sinusoidal": replace(TINY_GPT, positions="sinusoidal", activation="relu", head_bias=True),
+    "qwen3-window": replace(TINY_QWEN3, window=3, full_layers=1),
+    "llama-yarn": replace(
+        TINY_QWEN3, family="llama", qk_norm=False, rope_scaling=RopeScaling("yarn", 4.0, 8)
+    ),
+    "qwen2": replace(TINY_QWEN3, family="llama", qk_norm=False, qkv_bias=True),
+    "gpt2": replace(TINY_GPT, family="gpt2", qkv_bias=True, tied=True),
     "bigram": TINY_BIGRAM,
 }
 
@@ -45,6 +52,12 @@ def config(request: pytest.FixtureRequest) -> ModelConfig:
 def decoder_config(request: pytest.FixtureRequest) -> ModelConfig:
     """Each kind of model that looks at more than one token."""
     return CONFIGS[request.param]
+
+
+@pytest.fixture
+def tiny_qwen3() -> ModelConfig:
+    """The default family, to be changed."""
+    return TINY_QWEN3
 
 
 @pytest.fixture

@@ -6,13 +6,23 @@ from torch import nn
 
 from cloche.model.attention import (
     PLAIN_TRAINING_CONTEXT,
+    Attention,
     CrossAttention,
+    MultiHead,
     cross_attention_inputs,
     fused_attention,
     plain_attention,
     prefers_plain,
+    self_attention_inputs,
 )
-from cloche.model.config import ModelOptions
+from cloche.model.cache import KeyValueCache
+from cloche.model.config import ModelConfig, ModelOptions
+from cloche.model.flex import (
+    prefers_flex,
+    sparse_attention,
+    sparse_cached_mask,
+    sparse_mask,
+)
 from cloche.model.masks import additive_bias, allowed_pairs
 from cloche.model.presets import complete
 
@@ -95,25 +105,156 @@ def test_the_plain_path_is_taken_where_it_must_or_is_faster():
     assert not prefers_plain(on_accelerator, dropout=0.1, watched=False)
 
 
+def config_of(heads: int) -> ModelConfig:
+    options = ModelOptions(family="gpt", heads=heads, qkv_bias=True)
+    return complete(options, vocab_size=5, layers=1, width=32, context=8)
+
+
+def reference(heads: int) -> nn.MultiheadAttention:
+    torch.manual_seed(0)
+    theirs = nn.MultiheadAttention(32, heads, batch_first=True)
+    nn.init.normal_(theirs.in_proj_bias)
+    return theirs
+
+
+@torch.no_grad()
+def take_weights(mine: MultiHead, theirs: nn.MultiheadAttention) -> None:
+    for name, part in (("weight", theirs.in_proj_weight), ("bias", theirs.in_proj_bias)):
+        for projection, values in zip("qkv", part.chunk(3), strict=True):
+            mine.get_parameter(f"{projection}_proj.{name}").copy_(values)
+    mine.o_proj.load_state_dict(theirs.out_proj.state_dict())
+
+
 def cross_pair() -> tuple[CrossAttention, nn.MultiheadAttention]:
     """Ours and PyTorch's, with the same random weights."""
-    config = complete(
-        ModelOptions(family="gpt", heads=4, qkv_bias=True),
-        vocab_size=5,
-        layers=1,
-        width=32,
-        context=8,
-    )
-    torch.manual_seed(0)
-    theirs = nn.MultiheadAttention(32, 4, batch_first=True)
-    nn.init.normal_(theirs.in_proj_bias)
-    mine = CrossAttention(config)
-    with torch.no_grad():
-        for name, part in (("weight", theirs.in_proj_weight), ("bias", theirs.in_proj_bias)):
-            for projection, values in zip("qkv", part.chunk(3), strict=True):
-                mine.get_parameter(f"{projection}_proj.{name}").copy_(values)
-    mine.o_proj.load_state_dict(theirs.out_proj.state_dict())
+    mine, theirs = CrossAttention(config_of(4)), reference(4)
+    take_weights(mine, theirs)
     return mine, theirs
+
+
+MASKS = {
+    "causal": {"causal": True},
+    "bidirectional": {"causal": False},
+    "padded": {"causal": True, "documents": torch.tensor([[1, 1, 0, 0, 0, 0], [0] * 6])},
+    "padded, bidirectional": {
+        "causal": False,
+        "documents": torch.tensor([[0, 0, 0, 0, 1, 1], [0] * 6]),
+    },
+    "packed": {"causal": True, "documents": torch.tensor([[0, 0, 0, 1, 1, 1], [0, 1, 1, 1, 2, 2]])},
+    "window": {"causal": True, "window": 3},
+    "window, packed": {
+        "causal": True,
+        "window": 2,
+        "documents": torch.tensor([[0, 0, 0, 1, 1, 1], [0, 1, 1, 1, 2, 2]]),
+    },
+    "window, bidirectional": {"causal": False, "window": 2},
+}
+
+
+@pytest.mark.parametrize("heads_", [1, 4], ids=["single-head", "multi-head"])
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+def test_self_attention_is_that_of_torch(mask, heads_):
+    mine, theirs = Attention(config_of(heads_), layer=0), reference(heads_)
+    take_weights(mine, theirs)
+    hidden = torch.randn(2, 6, 32)
+    allowed = allowed_pairs(6, **{"documents": None, **mask}, device=hidden.device)
+    barred = ~allowed.expand(2, heads_, 6, 6).flatten(0, 1)
+    expected, _ = theirs(hidden, hidden, hidden, attn_mask=barred)
+    for watched in (True, False):
+        shared = self_attention_inputs(hidden, watched=watched, **mask)
+        assert shared.plain == watched
+        torch.testing.assert_close(mine(hidden, shared), expected, rtol=1e-4, atol=1e-6)
+
+
+def attend(path: str, tensors: list[torch.Tensor], mask: dict) -> torch.Tensor:
+    """What the queries gather by one of the paths under one of MASKS."""
+    hidden = torch.zeros(2, 6, 4)
+    if path == "flex":
+        blocks = sparse_mask(
+            2, 6, **{"documents": None, "window": None, **mask}, device=hidden.device
+        )
+        return sparse_attention(tensors[0], tensors[1], tensors[2], blocks=blocks)
+    shared = self_attention_inputs(hidden, watched=path == "plain", **mask)
+    if path == "plain":
+        return plain_attention(tensors[0], tensors[1], tensors[2], bias=shared.bias)
+    return fused_attention(
+        tensors[0], tensors[1], tensors[2], allowed=shared.allowed, causal=shared.causal
+    )
+
+
+@pytest.mark.parametrize("kv_heads", [4, 2, 1], ids=["multi-head", "grouped", "multi-query"])
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+def test_all_paths_agree_under_every_mask_forward_and_back(mask, kv_heads):
+    found = {}
+    for path in ("plain", "fused"):
+        tensors = [heads(4), heads(kv_heads, seed=1), heads(kv_heads, seed=2)]
+        for tensor in tensors:
+            tensor.requires_grad_()
+        gathered = attend(path, tensors, mask)
+        gathered.pow(2).sum().backward()
+        found[path] = [gathered.detach(), *(tensor.grad for tensor in tensors)]
+    for plain, fused in zip(found["plain"], found["fused"], strict=True):
+        torch.testing.assert_close(plain, fused)
+
+
+@pytest.fixture
+def uncompiled(monkeypatch):
+    """PyTorch's switch to compute flex attention step by step, without its compiler."""
+    monkeypatch.setattr(
+        "torch.nn.attention.flex_attention._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True
+    )
+
+
+@pytest.mark.usefixtures("uncompiled")
+@pytest.mark.parametrize("kv_heads", [4, 2], ids=["multi-head", "grouped"])
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+def test_flex_attention_equals_the_plain_path(mask, kv_heads):
+    tensors = [heads(4), heads(kv_heads, seed=1), heads(kv_heads, seed=2)]
+    torch.testing.assert_close(attend("flex", tensors, mask), attend("plain", tensors, mask))
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_flex_attention_over_a_cache_equals_the_plain_path():
+    cache = KeyValueCache(config_of(4), rows=2, capacity=9)
+    rows = [cache.allocate(), cache.allocate()]
+    for counts in ([5, 2], [2, 4]):
+        view = cache.view(rows, counts)
+        if counts == [5, 2]:
+            view.commit()
+    places = view.mask.shape[-1]
+    queries, keys, values = heads(4, time=4), heads(2, time=places), heads(2, time=places, seed=3)
+    shared = self_attention_inputs(torch.zeros(2, 4, 32), cache=view, window=3, watched=True)
+    expected = plain_attention(queries, keys, values, bias=shared.bias)
+    blocks = sparse_cached_mask(view.positions, keys=places, window=3)
+    torch.testing.assert_close(sparse_attention(queries, keys, values, blocks=blocks), expected)
+
+
+def test_flex_attention_is_kept_for_16_bit_tensors_on_cuda():
+    on_cpu = torch.zeros(1, 256, 32, dtype=torch.bfloat16)
+    assert not prefers_flex(on_cpu, head_dim=64, dropout=0.0)
+    assert self_attention_inputs(on_cpu, window=4, head_dim=64).blocks is None
+
+
+def test_scores_can_be_seen_unscaled():
+    told: dict[str, torch.Tensor] = {}
+    queries, keys, values = heads(2), heads(2, seed=1), heads(2, seed=2)
+    allowed = allowed_pairs(6, documents=None, device=queries.device)
+    plain = plain_attention(
+        queries,
+        keys,
+        values,
+        bias=additive_bias(allowed, torch.float32),
+        scale=1.0,
+        record=told.__setitem__,
+    )
+    torch.testing.assert_close(told["scores"], queries @ keys.transpose(-2, -1))
+    fused = fused_attention(queries, keys, values, allowed=allowed, causal=True, scale=1.0)
+    torch.testing.assert_close(plain, fused)
+
+
+def test_a_window_of_one_is_the_token_itself():
+    allowed = allowed_pairs(4, documents=None, device=torch.device("cpu"), window=1)
+    assert torch.equal(allowed[0, 0], torch.eye(4, dtype=torch.bool))
 
 
 @pytest.mark.parametrize("padded", [False, True])

@@ -161,3 +161,37 @@ def test_modules_of_the_gpt_are_drawn_in_the_order_of_the_textbook():
     drawn = [p for name, p in model.named_parameters() if "norm" not in name]
     assert len(drawn) == len(expected)
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(drawn, expected, strict=True))
+
+
+def test_a_window_reaches_its_tokens_and_no_further(random_model, tiny_qwen3):
+    config = replace(tiny_qwen3, layers=1, window=3)
+    model = random_model(config)
+    changed = ids(1, 8).clone()
+    changed[0, 3] = (changed[0, 3] + 1) % 29
+    moved = (model(ids(1, 8)) - model(changed)).abs().amax(-1)[0] > 1e-6
+    assert moved.tolist() == [False, False, False, True, True, True, False, False]
+
+
+def test_the_first_full_layers_heed_no_window(random_model, tiny_qwen3):
+    config = replace(tiny_qwen3, window=3, full_layers=1)
+    told: dict[str, torch.Tensor] = {}
+    random_model(config)(ids(1, 8), record=told.__setitem__)
+    reach = [(told[f"layers.{n}.attention.weights"][0, 0, 7] > 0).sum().item() for n in range(3)]
+    assert reach == [8, 3, 3]
+
+
+@pytest.mark.parametrize("learns", [True, False], ids=["plain path", "fused path"])
+def test_windows_are_heeded_by_a_cache_and_by_packing(random_model, tiny_qwen3, learns):
+    model = random_model(replace(tiny_qwen3, window=3, full_layers=1))
+    cache = KeyValueCache(model.config, rows=1, capacity=12)
+    row, tokens = cache.allocate(), ids(1, 12)
+    with torch.set_grad_enabled(learns):
+        whole = model(tokens)
+        documents = torch.zeros(1, 12, dtype=torch.long)
+        torch.testing.assert_close(model(tokens, documents=documents), whole)
+    with torch.no_grad():
+        pieces = [
+            model(piece, cache=cache.view([row], [piece.shape[1]]))
+            for piece in tokens.split((5, 1, 1, 4, 1), dim=1)
+        ]
+    torch.testing.assert_close(torch.cat(pieces, dim=1), whole, rtol=1e-4, atol=1e-5)

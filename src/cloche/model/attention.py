@@ -2,23 +2,31 @@
 
 Two ways to compute it give equal results. The plain one writes every step out: it can drop
 weights, it can be watched, and for short contexts on a CPU it trains faster. The fused one is
-PyTorch's kernel, which never builds the table of weights. One head, many, fewer key and value
-heads than query heads, or a single one: `heads` and `kv_heads` say which.
+PyTorch's kernel, which never builds the table of weights; its sibling in `flex.py` builds no table
+of a sparse mask either. One head, many, or many that share few keys and values: `heads` and
+`kv_heads` say which.
 
 Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; grouped queries: Ainslie et al.
 2023, https://arxiv.org/abs/2305.13245; normalised queries and keys: Henry et al. 2020,
 https://arxiv.org/abs/2010.04245
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention.flex_attention import BlockMask
 
 from cloche.model.cache import CacheView
 from cloche.model.config import ModelConfig
+from cloche.model.flex import (
+    prefers_flex,
+    sparse_attention,
+    sparse_cached_mask,
+    sparse_mask,
+)
 from cloche.model.masks import additive_bias, allowed_pairs, within_window
 from cloche.model.norms import RMSNorm
 from cloche.model.positions import rotate
@@ -47,6 +55,8 @@ class AttentionInputs:
     rotary: tuple[Tensor, Tensor] | None = None
     """Cosines and sines in the compute dtype; None where positions are not rotary."""
     cache: CacheView | None = None
+    blocks: BlockMask | None = None
+    """The mask as a list of blocks where flex attention serves; `allowed` is then None."""
 
 
 def self_attention_inputs(
@@ -59,18 +69,24 @@ def self_attention_inputs(
     rotary: tuple[Tensor, Tensor] | None = None,
     cache: CacheView | None = None,
     watched: bool = False,
+    head_dim: int | None = None,
 ) -> AttentionInputs:
     """Inputs for tokens that look at one another: a decoder's with `causal`, else an encoder's.
 
-    `watched` says that someone wants to see the table of weights.
+    `watched` says that someone wants to see the table of weights. `head_dim` lets flex attention
+    be chosen, which does not take every length of a head.
     """
     if cache is not None and documents is not None:
         raise ValueError("a cache row holds one document: give `cache` or `documents`, not both")
     plain = prefers_plain(hidden, dropout=dropout, watched=watched)
-    allowed = None
+    shared = AttentionInputs(plain, causal, None, None, dropout, rotary, cache)
+    sparse = window is not None or documents is not None
+    if sparse and not plain and prefers_flex(hidden, head_dim=head_dim, dropout=dropout):
+        blocks = _blocks(hidden, documents=documents, causal=causal, window=window, cache=cache)
+        return replace(shared, blocks=blocks)
     if cache is not None:
         allowed = within_window(cache.mask, cache.positions, window)
-    elif documents is not None or window is not None or (causal and plain):
+    elif sparse or (causal and plain):
         allowed = allowed_pairs(
             hidden.shape[1],
             documents=documents,
@@ -78,8 +94,11 @@ def self_attention_inputs(
             causal=causal,
             window=window,
         )
-    bias = additive_bias(allowed, hidden.dtype) if plain and allowed is not None else None
-    return AttentionInputs(plain, causal, allowed, bias, dropout, rotary, cache)
+    else:
+        return shared
+    return replace(
+        shared, allowed=allowed, bias=additive_bias(allowed, hidden.dtype) if plain else None
+    )
 
 
 def cross_attention_inputs(
@@ -143,7 +162,9 @@ class MultiHead(nn.Module):
         record: Record | None,
     ) -> Float[Tensor, "batch time dim"]:
         """What the queries find, by the path that `shared` names, projected back."""
-        if shared.plain:
+        if shared.blocks is not None:
+            gathered = sparse_attention(queries, keys, values, blocks=shared.blocks)
+        elif shared.plain:
             gathered = plain_attention(
                 queries, keys, values, bias=shared.bias, dropout=shared.dropout, record=record
             )
@@ -282,6 +303,24 @@ def prefers_plain(
     trains = torch.is_grad_enabled() and hidden.requires_grad
     short = hidden.shape[1] <= PLAIN_TRAINING_CONTEXT.get(hidden.dtype, 0)
     return watched or (on_cpu and dropout > 0.0) or (on_cpu and trains and short)
+
+
+def _blocks(
+    hidden: Float[Tensor, "batch time dim"],
+    *,
+    documents: Int[Tensor, "batch time"] | None,
+    causal: bool,
+    window: int | None,
+    cache: CacheView | None,
+) -> BlockMask:
+    """The sparse mask of self-attention, with a cache or without."""
+    if cache is not None:
+        assert window is not None, "a cache without a window has a dense mask"
+        return sparse_cached_mask(cache.positions, keys=cache.mask.shape[-1], window=window)
+    batch, time, _ = hidden.shape
+    return sparse_mask(
+        batch, time, documents=documents, causal=causal, window=window, device=hidden.device
+    )
 
 
 def _head_norm(config: ModelConfig) -> nn.Module:

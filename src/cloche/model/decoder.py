@@ -161,6 +161,7 @@ class Decoder(nn.Module):
                 rotary=rotary,
                 cache=cache,
                 watched=watched,
+                head_dim=self.config.head_dim,
             )
 
         rotary = self._rotary(positions, dtype=residual.dtype)
