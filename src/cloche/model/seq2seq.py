@@ -200,7 +200,6 @@ class EncoderDecoder(nn.Module):
             residual,
             documents=None if real is None else real.long(),  # padding is a document of its own
             causal=False,
-            window=self.config.window,
             rotary=self._rotary(positions, dtype=residual.dtype),
             watched=watches_attention(record),
         )
@@ -238,7 +237,6 @@ class EncoderDecoder(nn.Module):
         shared = self_attention_inputs(
             residual,
             documents=documents,
-            window=self.config.window,
             rotary=self._rotary(positions, dtype=residual.dtype),
             cache=cache,
             watched=watched,
