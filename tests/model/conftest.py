@@ -38,6 +38,7 @@ CONFIGS = {
     ),
     "qwen2": replace(TINY_QWEN3, family="llama", qk_norm=False, qkv_bias=True),
     "gpt2": replace(TINY_GPT, family="gpt2", qkv_bias=True, tied=True),
+    "moe": replace(TINY_QWEN3, family="moe", experts=4, experts_used=2, balance=0.01),
     "bigram": TINY_BIGRAM,
 }
 

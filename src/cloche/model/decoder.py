@@ -43,7 +43,7 @@ class Block(nn.Module):
             self.input_layernorm(residual), shared, record=with_prefix(told, "attention.")
         )
         middle = residual + self.dropout(attended)
-        thought = self.mlp(self.post_attention_layernorm(middle))
+        thought = self.mlp(self.post_attention_layernorm(middle), record=with_prefix(told, "mlp."))
         after = middle + self.dropout(thought)
         if told is not None:
             told("attention.output", attended)

@@ -1,12 +1,14 @@
-"""The part of a block that thinks about each token by itself."""
+"""The part of a block that thinks about each token by itself: one MLP, or a mixture of experts."""
 
 from collections.abc import Callable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from cloche.model.config import Activation, ModelConfig
+from cloche.model.record import Record
 
 
 class MLP(nn.Module):
@@ -18,9 +20,14 @@ class MLP(nn.Module):
         self.up_proj = nn.Linear(config.width, config.mlp_width, bias=config.mlp_bias)
         self.down_proj = nn.Linear(config.mlp_width, config.width, bias=config.mlp_bias)
 
-    def forward(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
-        """What is added to the residual stream."""
-        return self.down_proj(self.activate(self.up_proj(hidden)))
+    def forward(
+        self, hidden: Float[Tensor, "*batch dim"], *, record: Record | None = None
+    ) -> Float[Tensor, "*batch dim"]:
+        """What is added to the residual stream; `record` is told the `neurons` inside."""
+        neurons = self.activate(self.up_proj(hidden))
+        if record is not None:
+            record("neurons", neurons)
+        return self.down_proj(neurons)
 
 
 class GatedMLP(nn.Module):
@@ -35,23 +42,88 @@ class GatedMLP(nn.Module):
         self.up_proj = nn.Linear(config.width, config.mlp_width, bias=config.mlp_bias)
         self.down_proj = nn.Linear(config.mlp_width, config.width, bias=config.mlp_bias)
 
-    def forward(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
-        """What is added to the residual stream."""
-        return self.down_proj(functional.silu(self.gate_proj(hidden)) * self.up_proj(hidden))
+    def forward(
+        self, hidden: Float[Tensor, "*batch dim"], *, record: Record | None = None
+    ) -> Float[Tensor, "*batch dim"]:
+        """What is added to the residual stream; `record` is told the `neurons` inside."""
+        neurons = functional.silu(self.gate_proj(hidden)) * self.up_proj(hidden)
+        if record is not None:
+            record("neurons", neurons)
+        return self.down_proj(neurons)
+
+
+class MixtureOfExperts(nn.Module):
+    """Several MLPs, of which a router picks a few for each token and weighs their answers.
+
+    Each expert computes its own tokens only. An expert that got none still takes part in the
+    graph, so that its gradients are zeros.
+
+    Source: Shazeer et al. 2017, https://arxiv.org/abs/1701.06538; with softmax before the choice
+    as in Qwen3, https://arxiv.org/abs/2505.09388
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.experts_used, self.normalised = config.experts_used, config.normalised_experts
+        self.gate = nn.Linear(config.width, config.experts, bias=False)
+        self.experts = nn.ModuleList(_single_mlp(config) for _ in range(config.experts))
+
+    def forward(
+        self, hidden: Float[Tensor, "*batch dim"], *, record: Record | None = None
+    ) -> Float[Tensor, "*batch dim"]:
+        """What is added to the residual stream; `record` is told `router_logits` and each
+        token's `experts` and `expert_weights`, the likeliest first.
+        """
+        router_logits = self.gate(hidden)
+        # float32: experts that are nearly equal must not become equal by rounding
+        probabilities = router_logits.softmax(dim=-1, dtype=torch.float32)
+        weights, chosen = probabilities.topk(self.experts_used, dim=-1)
+        if self.normalised:
+            weights = weights / weights.sum(dim=-1, keepdim=True)
+        if record is not None:
+            record("router_logits", router_logits)
+            record("experts", chosen)
+            record("expert_weights", weights)
+        gathered = self._gather(hidden.flatten(0, -2), chosen.flatten(), weights.flatten())
+        return gathered.view_as(hidden)
+
+    def _gather(
+        self, tokens: Float[Tensor, "tokens dim"], chosen: Tensor, weights: Tensor
+    ) -> Float[Tensor, "tokens dim"]:
+        """The weighted sum of each token's experts; `chosen` has `experts_used` for each token."""
+        order = chosen.argsort(stable=True)  # all of the first expert, all of the second, ...
+        sizes = chosen.bincount(minlength=len(self.experts)).tolist()
+        gathered = torch.zeros_like(tokens)
+        for expert, picks in zip(self.experts, order.split(sizes), strict=True):
+            places = picks // self.experts_used
+            answers = expert(tokens.index_select(0, places))
+            share = weights.index_select(0, picks)[:, None].to(answers.dtype)
+            gathered = gathered.index_add(0, places, answers * share)
+        return gathered
 
 
 def build_mlp(config: ModelConfig) -> nn.Module:
-    """The MLP that the configuration's activation asks for."""
+    """A mixture where the configuration has experts, else the MLP its activation asks for."""
+    return MixtureOfExperts(config) if config.experts else _single_mlp(config)
+
+
+def _single_mlp(config: ModelConfig) -> nn.Module:
     return GatedMLP(config) if config.activation == "swiglu" else MLP(config)
 
 
+def relu_squared(hidden: Tensor) -> Tensor:
+    """The square of what is positive, 0 elsewhere: So et al. 2021, https://arxiv.org/abs/2109.08668"""
+    return functional.relu(hidden).square()
+
+
 def _activation(kind: Activation) -> Callable[[Tensor], Tensor]:
-    if kind == "relu":
-        return functional.relu
-    if kind == "gelu":
-        return functional.gelu
-    assert kind == "gelu_tanh", f"no MLP without a gate for activation {kind}"
-    return _gelu_tanh
+    assert kind != "swiglu", "swiglu needs a gate: GatedMLP"
+    return {
+        "relu": functional.relu,
+        "relu_squared": relu_squared,
+        "gelu": functional.gelu,
+        "gelu_tanh": _gelu_tanh,
+    }[kind]
 
 
 def _gelu_tanh(hidden: Tensor) -> Tensor:
