@@ -19,6 +19,11 @@ class DataOptions:
     """epoch: every window once before any comes again. random: each begins anywhere, by chance."""
     stride: int | None = None
     """Tokens from window to window; end to end, moving from epoch to epoch, when not given."""
+    pair_columns: tuple[str, ...] = ()
+    """Of seq2seq: the two columns or keys with source and target, or their numbers, from 1; source
+    and target when not given, or the first two columns."""
+    long_pairs: Literal["refuse", "skip"] = "refuse"
+    """Of seq2seq: whether a pair longer than the model's context is an error, or left out."""
     clean: str = ""
     """Cleaning steps, as nfc,whitespace,near-duplicates=0.8,min-length=200; none when not given."""
 
@@ -33,6 +38,11 @@ class DataOptions:
             found.append(
                 f"data.stride {self.stride} has no meaning with data.windows random, whose windows "
                 "begin anywhere: leave out one of them"
+            )
+        if len(self.pair_columns) not in (0, 2) or len(set(self.pair_columns)) == 1:
+            named = ", ".join(self.pair_columns)
+            found.append(
+                f"data.pair-columns takes two names, of the source and of the target, got {named}"
             )
         if self.clean and self.split_by == "file":
             found.append(
