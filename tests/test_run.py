@@ -20,7 +20,7 @@ from cloche.weights.history import point
 LETTERS = "abcdefghij \n"
 
 
-def save(folder: Path, *, seed: int = 0, vocab_size: int | None = None) -> Path:
+def save(folder: Path, *, seed: int = 0, vocab_size: int | None = None, **more) -> Path:
     tokenizer = CharacterTokenizer(set(LETTERS))
     config = complete(
         ModelOptions(),
@@ -30,7 +30,9 @@ def save(folder: Path, *, seed: int = 0, vocab_size: int | None = None) -> Path:
         context=16,
     )
     torch.manual_seed(seed)
-    save_checkpoint(folder, model=build_model(config), config=config, tokenizer=tokenizer, card="")
+    save_checkpoint(
+        folder, model=build_model(config), config=config, tokenizer=tokenizer, card="", **more
+    )
     return folder
 
 
@@ -73,6 +75,22 @@ def test_a_run_opens_at_the_asked_checkpoint(run, wanted, opened):
 def test_a_checkpoint_and_a_link_to_it_open_too(run):
     assert load(run / "checkpoints" / "step-000001", warn=no_warning).folder.name == "step-000001"
     assert load(run / "latest", warn=no_warning).folder == run / "latest"
+
+
+def test_a_model_that_begins_with_bos_begins_every_prompt_with_it(tmp_path):
+    lm = load(save(tmp_path / "begins", begins_with_bos=True))
+    bos = CharacterTokenizer(set(LETTERS)).special_ids.bos
+    assert lm.prompt_ids("ab") == (bos, *lm.tokenizer.encode("ab"))
+    assert lm.prompt_ids("") == (bos,)
+    assert load(save(tmp_path / "not")).prompt_ids("ab") == tuple(lm.tokenizer.encode("ab"))
+
+
+def test_every_stop_token_of_a_model_ends_its_answers(tmp_path):
+    vocabulary = tuple(range(CharacterTokenizer(set(LETTERS)).vocab_size))
+    lm = load(save(tmp_path / "stops", stop_ids=vocabulary))
+    assert lm.stop_ids == vocabulary
+    assert lm.generate("ab", max_new_tokens=9, seed=1) == ""
+    assert load(save(tmp_path / "goes on")).generate("ab", max_new_tokens=9, seed=1) != ""
 
 
 def test_without_a_best_one_the_latest_opens_then_the_newest(run):

@@ -25,7 +25,7 @@ from cloche.text.tokenizer import Tokenizer
 from cloche.weights.checkpoint import load_model
 from cloche.weights.folder import CONFIG
 from cloche.weights.history import CHECKPOINTS, list_checkpoints
-from cloche.weights.prompting import load_special_ids
+from cloche.weights.prompting import load_begins_with_bos, load_special_ids, load_stop_ids
 from cloche.weights.tensors import refuse_pickle
 
 METRICS = "metrics.jsonl"
@@ -48,6 +48,10 @@ class LM:
     """The folder that was opened: of a run, the checkpoint."""
     bos: int | None = None
     """The beginning-of-text token, where the model has learned to begin with one."""
+    begins_with_bos: bool = False
+    """Whether every prompt starts with it, as Llama's do; else only an empty one."""
+    stop_ids: tuple[int, ...] = ()
+    """Tokens that end an answer."""
 
     def __repr__(self) -> str:
         return (
@@ -114,8 +118,9 @@ class LM:
         stop: str | Sequence[str] = (),
     ) -> Iterator[str]:
         """The same text as `generate`, in pieces as they are written; never half a character."""
+        ids = self.prompt_ids(prompt)
         request = GenerationRequest(
-            prompt=self.prompt_ids(prompt),
+            prompt=ids,
             max_tokens=max_new_tokens,
             temperature=0.0 if greedy else temperature,
             top_k=top_k,
@@ -124,9 +129,23 @@ class LM:
             seed=seed,
             stop=(stop,) if isinstance(stop, str) else tuple(stop),
         )
-        engine = Engine(self.model, self.tokenizer, context=self.config.context, rows=1)
-        events = engine.stream(request)
+        events = self.engine(tokens=len(ids) + max_new_tokens).stream(request)
         return (event.text for event in events if event.text)
+
+    def engine(self, *, rows: int = 1, tokens: int | None = None) -> Engine:
+        """An engine for this model, with `rows` answers at a time.
+
+        `tokens` is the most that prompt and answer will have together, where that is known: a
+        model of a long context then takes no memory for all of it.
+        """
+        context = self.config.context
+        return Engine(
+            self.model,
+            self.tokenizer,
+            context=context if tokens is None else max(1, min(context, tokens)),
+            rows=rows,
+            stop_ids=self.stop_ids,
+        )
 
     def prompt_ids(self, text: str) -> tuple[int, ...]:
         """Ids of a prompt; an empty one is the beginning-of-text token, else a newline.
@@ -135,7 +154,7 @@ class LM:
         Raises TokenizerError naming a character that the model has never seen.
         """
         if text and (ids := tuple(self.tokenizer.encode(text))):  # of blanks, words make none
-            return ids
+            return (self.bos, *ids) if self.begins_with_bos and self.bos is not None else ids
         if self.bos is not None:
             return (self.bos,)
         with suppress(TokenizerError):
@@ -223,8 +242,17 @@ def _open(folder: Path, *, device: torch.device, dtype: torch.dtype) -> LM:
             f"{folder} does not fit together: its tokenizer has {tokenizer.vocab_size} tokens, "
             f"its model {config.vocab_size}"
         )
-    bos = load_special_ids(folder).bos
-    return LM(model.to(device).eval(), tokenizer, config, folder, bos)
+    special = load_special_ids(folder)
+    eos = tokenizer.special_ids.eos
+    return LM(
+        model.to(device).eval(),
+        tokenizer,
+        config,
+        folder,
+        bos=special.bos,
+        begins_with_bos=load_begins_with_bos(folder),
+        stop_ids=load_stop_ids(folder) or (() if eos is None else (eos,)),
+    )
 
 
 def _candidates(source: Path, checkpoint: str, *, warn: Callable[[str], None]) -> list[Path]:

@@ -87,17 +87,14 @@ class Conversation:
         pieces stops early. Raises TokenizerError, the text unchanged, where `line` holds a
         character that the model does not know.
         """
-        from cloche.generation.engine import Engine
-
         self._lm.tokenizer.encode(line)  # alone first: its errors count from the line's start
         together = self._joined(line)
         prompt = self._newest_that_fit(self._lm.prompt_ids(together))
         seed = None if self._asked.seed is None else self._asked.seed + self._turns
         self.text = together
         self._turns += 1
-        engine = Engine(self._lm.model, self._lm.tokenizer, context=self._lm.config.context, rows=1)
         with contextlib.closing(
-            engine.stream(replace(self._asked, prompt=prompt, seed=seed))
+            self._lm.engine().stream(replace(self._asked, prompt=prompt, seed=seed))
         ) as events:
             for event in events:
                 self.text += event.text

@@ -40,14 +40,13 @@ def main(arguments: list[str]) -> int:
     command = parse(Generate, arguments, prog="cloche generate")
     asked = command.request(n=command.n)
     prompt = read_prompt(command.prompt)
-    from cloche.generation.engine import Engine
     from cloche.run import load
 
     lm = load(command.run, checkpoint=command.checkpoint, warn=tell)
     seed = secrets.randbits(32) if asked.seed is None else asked.seed
     request = replace(asked, prompt=lm.prompt_ids(prompt), seed=seed)
     rows = min(command.n, MOST_ROWS)
-    engine = Engine(lm.model, lm.tokenizer, context=lm.config.context, rows=rows)
+    engine = lm.engine(rows=rows, tokens=len(request.prompt) + request.max_tokens)
     answers = [WrittenAnswer() for _ in range(command.n)]
     began = time.perf_counter()
     for event in in_order(engine.stream(request), count=command.n):
