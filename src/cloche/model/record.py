@@ -17,11 +17,15 @@ class RouterRecord:
     def __init__(self) -> None:
         self.router_logits: list[Tensor] = []
         """(batch, time, experts) of each layer with experts, first layer first."""
+        self.experts_used = 0
+        """Experts that think about a token; 0 before any was told."""
 
     def __call__(self, name: str, numbers: Tensor) -> None:
         """Keep `numbers` where they are a router's."""
         if name.endswith("mlp.router_logits"):
             self.router_logits.append(numbers)
+        elif name.endswith("mlp.experts"):
+            self.experts_used = numbers.shape[-1]
 
 
 def watches_attention(record: Record | None) -> bool:

@@ -131,7 +131,7 @@ def make_training(
 
     return Training(
         compute=parts.compute,
-        objective=NextToken(label_smoothing=options.label_smoothing),
+        objective=NextToken(label_smoothing=options.label_smoothing, balance=config.balance),
         batches=batches,
         optimizers=parts.optimizers,
         options=options,

@@ -218,6 +218,9 @@ def _measure(
     with torch.random.fork_rng():
         model = build_model(config).to(machine.device)
         seconds = measure_step_seconds(
-            model, NextToken(), windows.batch(0, size=part), machine=machine
+            model,
+            NextToken(balance=config.balance),
+            windows.batch(0, size=part),
+            machine=machine,
         )
     return seconds * options.train.accumulate

@@ -4,14 +4,17 @@ Dividing once, by the count over all micro-batches and ranks, is what makes accu
 a large batch; a mean of means is not.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+import torch
 import torch.nn.functional as F
+from jaxtyping import Bool
 from torch import Tensor, nn
 
 from cloche.data.batches import IGNORED, Batch
+from cloche.model.record import RouterRecord
 
 
 @dataclass(frozen=True)
@@ -56,17 +59,29 @@ class NextToken:
 
     With label smoothing e, a target keeps 1 - e and all K classes share e evenly.
     Source: Szegedy et al. 2016, https://arxiv.org/abs/1512.00567
+
+    With a `balance` above 0, for a model with experts, the term `balance` spreads tokens evenly
+    over them: see `balance_loss`. It multiplies two means over a micro-batch, as its reference
+    does, so with several micro-batches a step it is the mean of theirs and not that of one large
+    batch; that is true of this term alone.
     """
 
     label_smoothing: float = 0.0
+    balance: float = 0.0
+    """Weight of the balancing term; `ModelConfig.balance`."""
 
     def counts(self, batch: Batch) -> dict[str, int]:
         """Number of targets that bear a loss."""
-        return {"loss": int((batch.targets != IGNORED).sum())}
+        targets = int((batch.targets != IGNORED).sum())
+        return {"loss": targets, "balance": targets} if self.balance else {"loss": targets}
 
     def __call__(self, model: nn.Module, batch: Batch) -> Losses:
-        """The summed cross-entropy of the batch."""
-        logits = model(batch.inputs, positions=batch.positions, documents=batch.documents)
+        """The summed cross-entropy of the batch, and the balance of its experts."""
+        router = RouterRecord() if self.balance else None
+        watching = {} if router is None else {"record": router}
+        logits = model(
+            batch.inputs, positions=batch.positions, documents=batch.documents, **watching
+        )
         total = F.cross_entropy(
             logits.flatten(0, 1).float(),  # float32: a bfloat16 softmax loses the small ones
             batch.targets.flatten(),
@@ -74,4 +89,39 @@ class NextToken:
             reduction="sum",
             label_smoothing=self.label_smoothing,
         )
-        return Losses({"loss": Term(total, self.counts(batch)["loss"])})
+        counts = self.counts(batch)
+        terms = {"loss": Term(total, counts["loss"])}
+        if router is None:
+            return Losses(terms)
+        assert router.router_logits, "a balance needs a model with experts"
+        unevenness = balance_loss(
+            router.router_logits,
+            experts_used=router.experts_used,
+            counted=batch.targets != IGNORED,
+        )
+        terms["balance"] = Term(unevenness * counts["balance"], counts["balance"], self.balance)
+        return Losses(terms, {"train/balance": float(unevenness.detach())})
+
+
+def balance_loss(
+    router_logits: Sequence[Tensor],
+    *,
+    experts_used: int,
+    counted: Bool[Tensor, "batch time"] | None = None,
+) -> Tensor:
+    """How unevenly tokens go to experts, from all layers' router logits (batch, time, experts).
+
+    The number of experts times the sum, over experts, of the share of tokens an expert gets times
+    the mean probability it is given: `experts_used` when all are even, more when not. Only the
+    probabilities have a gradient. `counted` leaves tokens out where it is False, such as padding.
+
+    Source: Fedus et al. 2021, equations 4 to 6, https://arxiv.org/abs/2101.03961
+    """
+    rows = torch.cat([layer.flatten(0, -2) for layer in router_logits]).float()
+    if counted is not None:
+        rows = rows[counted.flatten().repeat(len(router_logits))]
+    tokens, experts = rows.shape
+    probabilities = rows.softmax(dim=-1)
+    chosen = probabilities.topk(experts_used, dim=-1).indices
+    shares = chosen.flatten().bincount(minlength=experts) / max(tokens, 1)
+    return experts * (shares * probabilities.sum(dim=0) / max(tokens, 1)).sum()
