@@ -14,6 +14,7 @@ VERBS = {
     "eval": "measure how well a model predicts a text",
     "tokenize": "show a text as tokens, how they came about, and how much each carries",
     "data": "look at texts: list, show, inspect, fetch; prepare them for training",
+    "replay": "compute published results anew, and hold them beside the printed ones",
     "bench": "time cloche against bare libraries on this machine",
     "demo": "train on the built-in stories for a minute and read the result",
 }
