@@ -89,8 +89,9 @@ def test_every_stop_token_of_a_model_ends_its_answers(tmp_path):
     vocabulary = tuple(range(CharacterTokenizer(set(LETTERS)).vocab_size))
     lm = load(save(tmp_path / "stops", stop_ids=vocabulary))
     assert lm.stop_ids == vocabulary
-    assert lm.generate("ab", max_new_tokens=9, seed=1) == ""
-    assert load(save(tmp_path / "goes on")).generate("ab", max_new_tokens=9, seed=1) != ""
+    assert {lm.generate("ab", max_new_tokens=9, seed=seed) for seed in range(5)} == {""}
+    other = load(save(tmp_path / "goes on"))
+    assert any(other.generate("ab", max_new_tokens=9, seed=seed) for seed in range(5))
 
 
 def test_without_a_best_one_the_latest_opens_then_the_newest(run):
