@@ -33,7 +33,7 @@ class Train(RunOptions):
     out: str | None = None
     """Run folder; runs/NAME, after the text's name, when not given."""
     recipe: str | None = None
-    """Options from a TOML file, or a packaged recipe: gpt-textbook, bigram."""
+    """Options from a TOML file, or a packaged recipe, such as babygpt, bigram, verdict."""
     resume: bool = False
     """Go on with the run in the folder, exactly where its last checkpoint stands."""
     json: bool = False
