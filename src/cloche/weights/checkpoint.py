@@ -16,18 +16,19 @@ import torch
 from torch import Tensor
 
 from cloche.errors import CheckpointError
-from cloche.model.build import LanguageModel, build_model
+from cloche.model.build import LanguageModel, Network, build_network
 from cloche.model.config import ModelConfig
 from cloche.model.decoder import Decoder
+from cloche.model.seq2seq import EncoderDecoder
 from cloche.text.files import TOKENIZER_FILE
 from cloche.text.tokenizer import SpecialIds, Tokenizer
 from cloche.weights.durable import move_into_place, put_on_disk, temporary_beside
 from cloche.weights.folder import CONFIG, WEIGHTS, read_json, write_json
-from cloche.weights.hf import TIED_HEAD, from_hf_config, from_hf_name, to_hf_config, to_hf_name
+from cloche.weights.hf import from_hf_config, layout_in, layout_of, to_hf_config
 from cloche.weights.history import list_steps
 from cloche.weights.manifest import CARD, MANIFEST, TRAINER, verify_model, write_manifest
 from cloche.weights.prompting import BEGINS_KEY, write_prompting
-from cloche.weights.reading import check_fit, read_weights
+from cloche.weights.reading import Weights, find_weights, read_into, require_enough_tensors
 from cloche.weights.tensors import read_tensors, write_tensors
 
 TRAINER_TENSORS = f"{TRAINER}/state.safetensors"
@@ -49,7 +50,7 @@ class TrainerState:
 def save_checkpoint(
     folder: Path,
     *,
-    model: LanguageModel,
+    model: Network,
     config: ModelConfig,
     tokenizer: Tokenizer,
     trainer: TrainerState | None = None,
@@ -100,28 +101,42 @@ def load_model(
 ) -> tuple[LanguageModel, ModelConfig]:
     """The model of a checkpoint, or of any Hugging Face folder of a known type, on the CPU.
 
-    A manifest, where there is one, is verified first. Raises CheckpointError.
+    A manifest, where there is one, is verified first. Raises CheckpointError, also for a model
+    that continues no text: see `load_network`.
     """
+    model, config = load_network(folder, dtype=dtype)
+    if isinstance(model, EncoderDecoder):
+        raise CheckpointError(
+            f"{folder} holds a {config.family} model, which writes a target for a source and "
+            "continues no text: use cloche generate or cloche eval"
+        )
+    return model, config
+
+
+def load_network(
+    folder: Path, *, dtype: torch.dtype = torch.float32
+) -> tuple[Network, ModelConfig]:
+    """The same for any model there is, an encoder-decoder too."""
     check_tokenizer(folder)
     if (folder / MANIFEST).exists():
         verify_model(folder)
-    config = from_hf_config(read_json(folder / CONFIG))
+    values = read_json(folder / CONFIG)
+    return fill_network(values, find_weights(folder), dtype=dtype)
+
+
+def fill_network(
+    values: dict[str, Any], weights: Weights, *, dtype: torch.dtype = torch.float32
+) -> tuple[Network, ModelConfig]:
+    """The model that the contents of a config.json describe, with the weights of some files.
+
+    Raises CheckpointError where it is none of ours, or where the weights are not its own.
+    """
+    config = from_hf_config(values)
+    require_enough_tensors(config, weights)
     with torch.device("meta"):  # no memory and no random numbers for weights replaced below
-        model = build_model(config)
-    tensors = {from_hf_name(name): tensor for name, tensor in read_weights(folder).items()}
-    if config.tied and "embed_tokens.weight" in tensors:
-        tensors[TIED_HEAD] = tensors["embed_tokens.weight"]
-    check_fit(folder, model.state_dict(), tensors)
-    learned = dict(model.named_parameters(remove_duplicate=False))
-    own = {
-        # counts and their tables are exact or wrong: only what was learned is rounded
-        name: tensors[name].to(
-            dtype if name in learned and learned[name].requires_grad else wanted.dtype, copy=True
-        )
-        for name, wanted in model.state_dict().items()
-    }
-    model.load_state_dict(own, assign=True)
-    if isinstance(model, Decoder):
+        model = build_network(config)
+    read_into(model, config, layout_in(values), weights, dtype=dtype)
+    if isinstance(model, Decoder | EncoderDecoder):
         model.tie_weights()
     return model, config
 
@@ -159,7 +174,7 @@ def load_trainer(folder: Path) -> TrainerState:
 def _write_model(
     folder: Path,
     *,
-    model: LanguageModel,
+    model: Network,
     config: ModelConfig,
     special_ids: SpecialIds,
     own: dict[str, Any],
@@ -169,11 +184,9 @@ def _write_model(
     if from_hf_config(read_json(folder / CONFIG)) != config:
         raise CheckpointError(f"{folder / CONFIG} does not describe the model just written to it")
     tensors = {
-        to_hf_name(name): _as_stored(tensor.detach().cpu())
-        for name, tensor in model.state_dict().items()
-        if not (config.tied and name == TIED_HEAD)
+        name: _as_stored(tensor.detach().cpu()) for name, tensor in model.state_dict().items()
     }
-    write_tensors(folder / WEIGHTS, tensors)
+    write_tensors(folder / WEIGHTS, layout_of(config).to_stored(tensors, config))
 
 
 def _as_stored(tensor: Tensor) -> Tensor:

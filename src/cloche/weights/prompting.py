@@ -21,6 +21,7 @@ BEGINS_KEY = "cloche_begins_with_bos"
 """In config.json: whether prompts begin with the beginning-of-text token."""
 ADD_BOS = "add_bos_token"
 DEFAULT_TEMPLATE = "default"
+LLAMA_CLASSES = ("LlamaTokenizer", "LlamaTokenizerFast")
 
 
 def load_special_ids(folder: Path) -> SpecialIds:
@@ -54,12 +55,14 @@ def load_begins_with_bos(folder: Path) -> bool:
     own = read_json_if_any(folder / CONFIG).get(BEGINS_KEY)
     if isinstance(own, bool):
         return own
-    told = read_json_if_any(folder / CONFIG_FILE).get(ADD_BOS)
-    if isinstance(told, bool):
-        return told
     bos = load_special_ids(folder).bos
-    processor = read_json_if_any(folder / TOKENIZER_FILE).get("post_processor")
-    return bos is not None and bos in _ids_put_first(processor)
+    beside = read_json_if_any(folder / CONFIG_FILE)
+    told = beside.get(ADD_BOS)
+    if bos is None or isinstance(told, bool):
+        return bos is not None and bool(told)
+    if not (folder / TOKENIZER_FILE).exists():  # SentencePiece: Llama's class begins with bos
+        return beside.get("tokenizer_class", LLAMA_CLASSES[0]) in LLAMA_CLASSES
+    return bos in _put_first_by_tokenizer(folder)
 
 
 def load_chat_template(folder: Path) -> str | None:
@@ -102,9 +105,9 @@ def write_prompting(
     if stop_ids:
         ids["eos_token_id"] = stop_ids[0] if len(stop_ids) == 1 else list(stop_ids)
     write_json(folder / GENERATION_CONFIG, {k: v for k, v in ids.items() if v is not None})
-    if begins_with_bos:
+    if begins_with_bos or _put_first_by_tokenizer(folder):  # what tokenizer.json says is overruled
         path = folder / CONFIG_FILE
-        write_json(path, read_json(path) | {ADD_BOS: True})
+        write_json(path, read_json(path) | {ADD_BOS: begins_with_bos})
     if chat_template is not None:
         path = folder / CHAT_TEMPLATE
         path.write_text(chat_template, encoding="utf-8", newline="")
@@ -122,6 +125,11 @@ def _ids_under(key: str, values: dict[str, Any], path: Path) -> Iterator[int]:
             )
         if token >= 0:  # -1 stands for none in some files
             yield token
+
+
+def _put_first_by_tokenizer(folder: Path) -> set[int]:
+    """The ids that the tokenizer.json in a folder sets before a text."""
+    return _ids_put_first(read_json_if_any(folder / TOKENIZER_FILE).get("post_processor"))
 
 
 def _ids_put_first(processor: Any) -> set[int]:

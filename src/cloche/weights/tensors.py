@@ -3,6 +3,8 @@
 Format: https://huggingface.co/docs/safetensors. A file is a pure function of its tensors.
 """
 
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,6 +15,17 @@ from torch import Tensor
 from cloche.errors import CheckpointError
 
 PICKLES = frozenset({".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle"})
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor in a file, as its header describes it."""
+
+    path: Path
+    dtype: str
+    """As safetensors calls it: F32, BF16, I64, ..."""
+    shape: tuple[int, ...]
+    name: str
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -45,12 +58,42 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} is damaged or is no safetensors file: {exc}") from exc
 
 
+def read_headers(path: Path) -> dict[str, StoredTensor]:
+    """The tensors of a file by name, without reading them; CheckpointError where it is damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  no dict
+            return {
+                name: StoredTensor(path, part.get_dtype(), tuple(part.get_shape()), name)
+                for name, part in slices.items()
+            }
+    except FileNotFoundError as exc:
+        raise CheckpointError(f"{path} is missing") from exc
+    except (SafetensorError, OSError) as exc:
+        raise CheckpointError(f"{path} is damaged or is no safetensors file: {exc}") from exc
+
+
+def read_each(tensors: Iterable[StoredTensor]) -> Iterator[tuple[str, Tensor]]:
+    """The tensors with their names, read one by one; CheckpointError where one cannot be read."""
+    by_file: dict[Path, list[str]] = {}
+    for stored in tensors:
+        by_file.setdefault(stored.path, []).append(stored.name)
+    for path, names in by_file.items():
+        try:
+            with safe_open(path, framework="pt") as file:
+                for name in names:
+                    yield name, file.get_tensor(name)
+        except (SafetensorError, OSError) as exc:
+            raise CheckpointError(f"{path} is damaged or is no safetensors file: {exc}") from exc
+
+
 def refuse_pickle(path: Path) -> None:
     """CheckpointError for a file that may run code when opened; nothing is opened here."""
     if path.suffix.lower() in PICKLES:
         raise CheckpointError(
             f"{path} may be a Python pickle, which can run any code when opened: refused. "
-            "Give a run, or a Hugging Face model folder whose weights are safetensors."
+            "Give a run, or a Hugging Face model folder whose weights are safetensors; or, where "
+            "you trust it, convert it first: cloche import SOURCE --out RUN --pickle-ok"
         )
 
 

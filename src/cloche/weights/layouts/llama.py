@@ -1,0 +1,155 @@
+"""Llama, Mistral and Qwen2: the family llama, which differs between them in biases and windows.
+
+Source: https://huggingface.co/docs/transformers/model_doc/llama, .../mistral and .../qwen2
+"""
+
+from typing import Any
+
+from cloche.model.config import ModelConfig
+from cloche.weights.layouts.blocks import (
+    DROPOUT,
+    EMBEDDING,
+    block_obstacles,
+    canonical_name,
+    describe_blocks,
+    describe_window,
+    from_stored,
+    read_window,
+    require_silu,
+    to_stored,
+    window_obstacles,
+)
+from cloche.weights.layouts.layout import Layout
+from cloche.weights.layouts.rope import read_rope
+from cloche.weights.layouts.values import Values
+
+
+def _obstacles(config: ModelConfig) -> list[str]:
+    found = block_obstacles(config)
+    if config.qk_norm:
+        found.append("normalised queries and keys")
+    if config.experts:
+        found.append("experts")
+    return found
+
+
+def _llama_obstacles(config: ModelConfig) -> list[str]:
+    found = _obstacles(config)
+    if config.qkv_bias != config.output_bias:
+        found.append("biases in a part of attention only")
+    if config.window is not None:
+        found.append("a window")
+    return found
+
+
+def _mistral_obstacles(config: ModelConfig) -> list[str]:
+    found = _obstacles(config)
+    if config.window is None or config.full_layers:
+        found.append("layers without a window")
+    if config.qkv_bias or config.output_bias or config.mlp_bias:
+        found.append("biases")
+    return found
+
+
+def _qwen2_obstacles(config: ModelConfig) -> list[str]:
+    found = _obstacles(config) + window_obstacles(config)
+    if not config.qkv_bias or config.output_bias or config.mlp_bias:
+        found.append("biases elsewhere than in queries, keys and values")
+    if config.head_dim * config.heads != config.width:
+        found.append("heads that do not share the width without rest")
+    return found
+
+
+def _llama_to_values(config: ModelConfig) -> dict[str, Any]:
+    described = describe_blocks(config, model_type="llama", architecture="LlamaForCausalLM")
+    return described | {"attention_bias": config.qkv_bias, "mlp_bias": config.mlp_bias}
+
+
+def _mistral_to_values(config: ModelConfig) -> dict[str, Any]:
+    described = describe_blocks(config, model_type="mistral", architecture="MistralForCausalLM")
+    return described | {"sliding_window": config.window}
+
+
+def _qwen2_to_values(config: ModelConfig) -> dict[str, Any]:
+    described = describe_blocks(config, model_type="qwen2", architecture="Qwen2ForCausalLM")
+    return described | describe_window(config)
+
+
+def _llama_from_values(values: Values) -> ModelConfig:
+    biased = values.flag("attention_bias", default=False)
+    return ModelConfig(
+        qkv_bias=biased,
+        output_bias=biased,
+        mlp_bias=values.flag("mlp_bias", default=False),
+        **_shared(values),
+    )
+
+
+def _mistral_from_values(values: Values) -> ModelConfig:
+    window = values.count("sliding_window") if values.given("sliding_window") else None
+    return ModelConfig(window=window, **_shared(values))
+
+
+def _qwen2_from_values(values: Values) -> ModelConfig:
+    window, full = read_window(values, layers=values.count("num_hidden_layers"))
+    return ModelConfig(qkv_bias=True, window=window, full_layers=full, **_shared(values))
+
+
+def _shared(values: Values) -> dict[str, Any]:
+    """What all three classes have, as fields of our description."""
+    require_silu(values)
+    context, width = values.count("max_position_embeddings"), values.count("hidden_size")
+    heads = values.count("num_attention_heads")
+    theta, scaling = read_rope(values, context=context)
+    return {
+        "family": "llama",
+        "vocab_size": values.count("vocab_size"),
+        "context": context,
+        "width": width,
+        "layers": values.count("num_hidden_layers"),
+        "heads": heads,
+        "kv_heads": values.count("num_key_value_heads", default=heads),
+        "head_dim": values.count("head_dim", default=max(1, width // heads)),
+        "mlp_width": values.count("intermediate_size"),
+        "norm_eps": values.number("rms_norm_eps", 1e-6),
+        "rope_theta": theta,
+        "rope_scaling": scaling,
+        "dropout": values.number(DROPOUT, 0.0),
+        "tied": values.flag("tie_word_embeddings", default=False),
+        "qk_norm": False,
+    }
+
+
+LLAMA = Layout(
+    model_type="llama",
+    families=("llama",),
+    obstacles=_llama_obstacles,
+    to_values=_llama_to_values,
+    from_values=_llama_from_values,
+    embedding=EMBEDDING,
+    canonical=canonical_name,
+    to_stored=to_stored,
+    from_stored=from_stored,
+)
+MISTRAL = Layout(
+    model_type="mistral",
+    families=("llama",),
+    obstacles=_mistral_obstacles,
+    to_values=_mistral_to_values,
+    from_values=_mistral_from_values,
+    embedding=EMBEDDING,
+    canonical=canonical_name,
+    to_stored=to_stored,
+    from_stored=from_stored,
+)
+QWEN2 = Layout(
+    model_type="qwen2",
+    families=("llama",),
+    obstacles=_qwen2_obstacles,
+    to_values=_qwen2_to_values,
+    from_values=_qwen2_from_values,
+    embedding=EMBEDDING,
+    canonical=canonical_name,
+    to_stored=to_stored,
+    from_stored=from_stored,
+)
