@@ -102,7 +102,9 @@ def test_another_seed_is_another_result(without_texts):
 
 def test_a_missing_text_is_told_and_the_other_rows_go_on(without_texts):
     names = ["the-verdict characters", "softmax"]
-    first, second = replay([BY_NAME[name] for name in names], without_texts)
+    told = []
+    first, second = replay([BY_NAME[name] for name in names], without_texts, tell=told.append)
+    assert told == ["1 of 2: the-verdict characters", "2 of 2: softmax"]
     assert (first.status, first.met, first.measured) == ("not run", False, None)
     assert first.cause == "not run: verdict is not on this machine"
     assert second.met

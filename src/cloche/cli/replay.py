@@ -63,15 +63,11 @@ def _compute(chosen: "Sequence[Published]") -> "list[Row]":
     from rich.console import Console
 
     from cloche.replays.materials import Materials
-    from cloche.replays.replay import replay_row
+    from cloche.replays.replay import replay
 
     materials = Materials(data_folder=data_folder(), cache_folder=cache_folder())
-    rows = []
     with Console(stderr=True).status("") as status:  # shown on a terminal only
-        for number, published in enumerate(chosen, start=1):
-            status.update(f"{number} of {len(chosen)}: {published.name}")
-            rows.append(replay_row(published, materials))
-    return rows
+        return list(replay(chosen, materials, tell=status.update))
 
 
 def _print_list(chosen: "Sequence[Published]", command: Replay) -> None:

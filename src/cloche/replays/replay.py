@@ -1,7 +1,7 @@
 """Published results computed anew, one after another, and held side by side."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -66,12 +66,17 @@ class Row:
         }
 
 
-def replay(rows: Sequence[Published], materials: Materials) -> Iterator[Row]:
+def replay(
+    rows: Sequence[Published], materials: Materials, *, tell: Callable[[str], None] | None = None
+) -> Iterator[Row]:
     """Each published result beside the measured one, computed as it is asked for.
 
-    One whose text or tokenizer cannot be had is told as not run; the others go on.
+    One whose text or tokenizer cannot be had is told as not run; the others go on. `tell` hears
+    which one is coming.
     """
-    for published in rows:
+    for number, published in enumerate(rows, start=1):
+        if tell is not None:
+            tell(f"{number} of {len(rows)}: {published.name}")
         yield replay_row(published, materials)
 
 
