@@ -1,0 +1,137 @@
+"""Which of llama.cpp's architectures computes exactly a model of ours, if one does."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from cloche.errors import CheckpointError
+from cloche.model.build import Network
+from cloche.model.config import ModelConfig
+from cloche.model.decoder import Decoder
+from cloche.model.positions import sinusoidal_positions
+from cloche.weights.gguf_names import Architecture
+
+
+@dataclass(frozen=True, eq=False)
+class Expressed:
+    """A model as one of llama.cpp's architectures has it; it computes the same."""
+
+    architecture: Architecture
+    config: ModelConfig
+    weights: Mapping[str, Tensor]
+    """By our names; with zeros for biases that the model itself does not have."""
+
+
+def express(model: Network, config: ModelConfig) -> Expressed:
+    """The model as llama.cpp computes it. Raises CheckpointError with all reasons why it cannot."""
+    if not isinstance(model, Decoder):
+        raise CheckpointError(
+            f"a model of the family {config.family} cannot be exported to GGUF: llama.cpp has no "
+            f"architecture that computes it. Export the run as it is, or train one of the families "
+            f"qwen3, llama, moe, gpt2 or gpt"
+        )
+    rotary = config.positions == "rotary"
+    reasons = _rotary_reasons(config) if rotary else _gpt2_reasons(config)
+    if config.head_bias:
+        reasons.append("its output head has a bias (model.head-bias)")
+    windowed = config.full_layers < config.layers and (config.window or config.context)
+    if windowed and windowed < config.context:
+        reasons.append(f"its attention reaches back {windowed} tokens (model.window)")
+    if reasons:
+        raise CheckpointError(
+            f"llama.cpp has no architecture that computes this model of the family "
+            f"{config.family}: {'; '.join(reasons)}. Export it as a Hugging Face folder, or train "
+            f"one without that"
+        )
+    if rotary:
+        return Expressed(_rotary_architecture(config), config, model.state_dict())
+    return _as_gpt2(model, config)
+
+
+def _rotary_architecture(config: ModelConfig) -> Architecture:
+    if config.experts:
+        return "qwen3moe"
+    if config.qk_norm:
+        return "qwen3"
+    return "qwen2" if config.qkv_bias and not config.output_bias else "llama"
+
+
+def _rotary_reasons(config: ModelConfig) -> list[str]:
+    found = []
+    if config.norm != "rmsnorm":
+        found.append(f"it has rotary positions with {config.norm}")
+    if config.activation != "swiglu":
+        found.append(f"it has rotary positions with the activation {config.activation}")
+    architecture = _rotary_architecture(config)
+    biased = config.qkv_bias or config.output_bias or config.mlp_bias
+    if config.qk_norm and biased:
+        found.append("it has biases beside normalised queries and keys")
+    if architecture == "llama" and config.output_bias != config.qkv_bias:
+        found.append("its attention has a bias at its output alone")
+    if architecture == "qwen2" and config.mlp_bias:
+        found.append("its MLP and its queries have biases, its attention's output has none")
+    if config.experts and not config.qk_norm:
+        found.append("it has experts, and queries and keys that are not normalised")
+    if config.experts and not config.normalised_experts:
+        found.append("the weights of its experts are not made to sum to 1")
+    scaling = config.rope_scaling
+    if scaling and scaling.kind == "llama3" and architecture != "llama":
+        found.append(f"it stretches positions by Llama 3's rule, which {architecture} has not")
+    return found
+
+
+def _gpt2_reasons(config: ModelConfig) -> list[str]:
+    found = []
+    if config.norm != "layernorm":
+        found.append(f"it has {config.positions} positions with {config.norm}")
+    if config.activation != "gelu_tanh":
+        found.append(
+            f"its activation is {config.activation}; llama.cpp's gpt2 has gelu_tanh alone "
+            f"(model.activation)"
+        )
+    if config.qk_norm:
+        found.append("its queries and keys are normalised")
+    if config.kv_heads != config.heads:
+        found.append(f"{config.heads} heads share {config.kv_heads} keys (model.kv-heads)")
+    if config.heads * config.head_dim != config.width:
+        found.append(f"its heads are {config.heads * config.head_dim} wide, not {config.width}")
+    if config.experts:
+        found.append("it has experts without rotary positions")
+    return found
+
+
+def _as_gpt2(model: Decoder, config: ModelConfig) -> Expressed:
+    """Biases of zero where there are none, and positions as a table."""
+    expressed = replace(
+        config,
+        family="gpt2",
+        positions="learned",
+        qkv_bias=True,
+        output_bias=True,
+        mlp_bias=True,
+    )
+    weights = dict(model.state_dict())
+    for layer in range(config.layers):
+        for part in (
+            "self_attn.q",
+            "self_attn.k",
+            "self_attn.v",
+            "self_attn.o",
+            "mlp.up",
+            "mlp.down",
+        ):
+            matrix = weights[f"layers.{layer}.{part}_proj.weight"]
+            weights.setdefault(
+                f"layers.{layer}.{part}_proj.bias", matrix.new_zeros(matrix.shape[0])
+            )
+    weights.setdefault("embed_positions.weight", _position_table(config))
+    return Expressed("gpt2", expressed, weights)
+
+
+def _position_table(config: ModelConfig) -> Tensor:
+    """What is added at each position: waves, or nothing."""
+    if config.positions == "sinusoidal":
+        return sinusoidal_positions(torch.arange(config.context)[None], config.width)[0]
+    return torch.zeros(config.context, config.width)
