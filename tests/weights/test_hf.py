@@ -98,12 +98,12 @@ def test_each_layout_says_what_stands_in_its_way(config):
 )
 def test_tensors_come_back_under_their_names(config: ModelConfig):
     torch.manual_seed(0)
-    tensors, layout = build_model(config).state_dict(), layout_of(config)
-    stored = layout.to_stored(tensors, config)
-    assert all(layout.canonical(name) == name for name in stored)
-    assert layout.embedding in stored
+    tensors, names = build_model(config).state_dict(), layout_of(config).names
+    stored = names.to_stored(tensors, config)
+    assert all(names.canonical(name) == name for name in stored)
+    assert names.embedding in stored
     read = {
-        k: v for name, value in stored.items() for k, v in layout.from_stored(name, value).items()
+        k: v for name, value in stored.items() for k, v in names.from_stored(name, value).items()
     }
     assert tensors.keys() - read.keys() == ({"lm_head.weight"} if config.tied else set())
     assert all(torch.equal(tensors[name], value) for name, value in read.items())

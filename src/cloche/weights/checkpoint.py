@@ -135,7 +135,7 @@ def fill_network(
     require_enough_tensors(config, weights)
     with torch.device("meta"):  # no memory and no random numbers for weights replaced below
         model = build_network(config)
-    read_into(model, config, layout_in(values), weights, dtype=dtype)
+    read_into(model, config, layout_in(values).names, weights, dtype=dtype)
     if isinstance(model, Decoder | EncoderDecoder):
         model.tie_weights()
     return model, config
@@ -186,7 +186,7 @@ def _write_model(
     tensors = {
         name: _as_stored(tensor.detach().cpu()) for name, tensor in model.state_dict().items()
     }
-    write_tensors(folder / WEIGHTS, layout_of(config).to_stored(tensors, config))
+    write_tensors(folder / WEIGHTS, layout_of(config).names.to_stored(tensors, config))
 
 
 def _as_stored(tensor: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """How the model in a folder is spoken to: its special tokens, its stops, its chat template."""
 
 import json
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,31 +20,27 @@ from cloche.weights.folder import (
 
 BEGINS_KEY = "cloche_begins_with_bos"
 """In config.json: whether prompts begin with the beginning-of-text token."""
+ROLES = ("bos", "eos", "pad")
 ADD_BOS = "add_bos_token"
 DEFAULT_TEMPLATE = "default"
 LLAMA_CLASSES = ("LlamaTokenizer", "LlamaTokenizerFast")
 
 
 def load_special_ids(folder: Path) -> SpecialIds:
-    """The special ids that the model in this folder has learned to use, from its config.json."""
-    path = folder / CONFIG
-    values = read_json(path)
-    first = {
-        role: next(_ids_under(f"{role}_token_id", values, path), None)
-        for role in ("bos", "eos", "pad")  # some models list several for one role
-    }
-    return SpecialIds(**first)
+    """The special ids that the model in this folder has learned to use, from its config.json.
+
+    Ids beyond its vocabulary, as some files have them, can never occur and are left out.
+    """
+    ids = _ids_in(folder, CONFIG)
+    # some models list several for one role
+    return SpecialIds(**{role: next(iter(ids[role]), None) for role in ROLES})
 
 
 def load_stop_ids(folder: Path) -> tuple[int, ...]:
     """Every token that ends an answer of the model in this folder, none twice."""
-    places = (folder / GENERATION_CONFIG, folder / CONFIG)
-    found = [
-        token
-        for path in places
-        for token in _ids_under("eos_token_id", read_json_if_any(path), path)
-    ]
-    return tuple(dict.fromkeys(found))
+    return tuple(
+        dict.fromkeys([*_ids_in(folder, GENERATION_CONFIG)["eos"], *_ids_in(folder, CONFIG)["eos"]])
+    )
 
 
 def load_begins_with_bos(folder: Path) -> bool:
@@ -73,7 +70,7 @@ def load_chat_template(folder: Path) -> str | None:
     path = folder / CHAT_TEMPLATE
     if path.is_file():
         try:
-            return path.read_text(encoding="utf-8")
+            return path.read_bytes().decode("utf-8")
         except (OSError, ValueError) as exc:
             raise CheckpointError(f"{path} is damaged: {exc}") from exc
     path = folder / CONFIG_FILE
@@ -113,18 +110,22 @@ def write_prompting(
         path.write_text(chat_template, encoding="utf-8", newline="")
 
 
-def _ids_under(key: str, values: dict[str, Any], path: Path) -> Iterator[int]:
-    """The ids that a key names: none, one, or a list of them."""
-    named = values.get(key)
-    for token in named if isinstance(named, list) else [named]:
-        if token is None:
-            continue
-        if not isinstance(token, int) or isinstance(token, bool):
+def _ids_in(folder: Path, name: str) -> dict[str, list[int]]:
+    """The ids of each role that a file names: none, one, or several."""
+    path = folder / name
+    values = read_json_if_any(path)
+    vocab_size = read_json_if_any(folder / CONFIG).get("vocab_size")
+    most = vocab_size if isinstance(vocab_size, int) else sys.maxsize
+    found: dict[str, list[int]] = {}
+    for role in ROLES:
+        named = values.get(f"{role}_token_id")
+        listed = named if isinstance(named, list) else [] if named is None else [named]
+        if any(not isinstance(token, int) or isinstance(token, bool) for token in listed):
             raise CheckpointError(
-                f"{path} is damaged: {key} is {json.dumps(named)}, which is no id"
+                f"{path} is damaged: {role}_token_id is {json.dumps(named)}, which is no id"
             )
-        if token >= 0:  # -1 stands for none in some files
-            yield token
+        found[role] = [token for token in listed if 0 <= token < most]  # -1 stands for none
+    return found
 
 
 def _put_first_by_tokenizer(folder: Path) -> set[int]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from cloche.errors import CheckpointError
 from cloche.model.config import ModelConfig
 from cloche.weights.folder import CONFIG, WEIGHTS, WEIGHTS_INDEX, read_json
-from cloche.weights.layouts.layout import HEAD, Layout
+from cloche.weights.layouts.layout import HEAD, Names
 from cloche.weights.tensors import StoredTensor, read_each, read_headers, refuse_pickle
 
 EMBEDDING = "embed_tokens.weight"
@@ -84,7 +84,7 @@ def shard_files(folder: Path, index: str) -> dict[str, Path]:
 
 
 def read_into(
-    model: nn.Module, config: ModelConfig, layout: Layout, weights: Weights, *, dtype: torch.dtype
+    model: nn.Module, config: ModelConfig, names: Names, weights: Weights, *, dtype: torch.dtype
 ) -> None:
     """Fill a model that has no memory yet with the weights.
 
@@ -92,7 +92,7 @@ def read_into(
     unknown, of another shape, not finite, or tied to another and yet different.
     """
     wanted = model.state_dict()
-    _check_fit(layout.to_stored(wanted, config), layout, weights, tied=config.tied)
+    _check_fit(names.to_stored(wanted, config), names, weights, tied=config.tied)
     learned = {
         name
         for name, value in model.named_parameters(remove_duplicate=False)
@@ -101,8 +101,8 @@ def read_into(
     filled: dict[str, Tensor] = {}
     unusable = []
     for name, tensor in read_each(weights.headers.values()):
-        canonical = layout.canonical(name)
-        for ours, value in layout.from_stored(canonical, tensor).items() if canonical else ():
+        canonical = names.canonical(name)
+        for ours, value in names.from_stored(canonical, tensor).items() if canonical else ():
             # counts and their tables are exact or wrong: only what was learned is rounded
             kept = dtype if ours in learned else wanted[ours].dtype
             filled[ours] = value.to(kept, copy=True, memory_format=torch.contiguous_format)
@@ -114,7 +114,9 @@ def read_into(
             f"{listed(unusable)}. Its training went wrong, or the file is damaged; take another"
         )
     if config.tied:
-        _tie(filled, weights)
+        _tie(filled, weights, embedding=names.embedding)
+    for name in wanted.keys() - filled.keys():  # what files of this kind leave out is zero
+        filled[name] = torch.zeros(wanted[name].shape, dtype=dtype)
     model.load_state_dict(filled, assign=True)
 
 
@@ -168,21 +170,19 @@ def _check_shard(folder: Path, name: str, *, index: str) -> None:
         raise CheckpointError(f"{path} is a link to {real}, out of its folder: refused")
 
 
-def _check_fit(
-    expected: dict[str, Tensor], layout: Layout, weights: Weights, *, tied: bool
-) -> None:
+def _check_fit(expected: dict[str, Tensor], names: Names, weights: Weights, *, tied: bool) -> None:
     """CheckpointError with all that is missing, unknown, of another shape or kind."""
     found: dict[str, StoredTensor] = {}
     for name, header in weights.headers.items():
-        canonical = layout.canonical(name)
+        canonical = names.canonical(name)
         if canonical in found:
             raise CheckpointError(f"{weights.source} holds {canonical} twice, the other as {name}")
         if canonical is not None:
             found[canonical] = header
     if tied and HEAD in found:
-        expected = expected | {HEAD: expected[layout.embedding]}
-        if layout.embedding not in found:  # the one stored stands for both
-            expected.pop(layout.embedding)
+        expected = expected | {HEAD: expected[names.embedding]}
+        if names.embedding not in found:  # the one stored stands for both
+            expected.pop(names.embedding)
     problems = []
     if missing := sorted(expected.keys() - found.keys()):
         problems.append(f"missing are {listed(missing)}")
@@ -207,15 +207,15 @@ def _unfit(expected: dict[str, Tensor], found: dict[str, StoredTensor]) -> list[
     return [listed(problems) for problems in (shapes, kinds) if problems]
 
 
-def _tie(filled: dict[str, Tensor], weights: Weights) -> None:
+def _tie(filled: dict[str, Tensor], weights: Weights, *, embedding: str) -> None:
     """Make head and embedding one; CheckpointError where both are stored and differ."""
     head = filled.pop(HEAD, None)
     if EMBEDDING not in filled and head is not None:
         filled[EMBEDDING] = head
     elif head is not None and not torch.equal(head, filled[EMBEDDING]):
         raise CheckpointError(
-            f"{weights.source} holds {HEAD} and the token embedding, which differ, and its "
-            f"{CONFIG} says that they are one (tie_word_embeddings). Set that to false there, or "
+            f"{weights.source} holds {HEAD} and {embedding}, which differ, and its {CONFIG} "
+            f"says that they are one (tie_word_embeddings). Set that to false there, or "
             "take another copy of the model"
         )
     filled[HEAD] = filled[EMBEDDING]

@@ -9,13 +9,12 @@ from typing import Any
 from torch import Tensor
 
 from cloche.model.config import ModelConfig
-from cloche.weights.layouts.layout import untied
+from cloche.weights.layouts.layout import Names, untied
 from cloche.weights.layouts.rope import describe_rope, rope_obstacles
 from cloche.weights.layouts.values import Values
 
 PREFIX = "model."
 HEAD_PREFIX = "lm_head."
-EMBEDDING = "model.embed_tokens.weight"
 DROPOUT = "cloche_dropout"
 """Ours beside their keys: dropout acts on attention, both branches and the embedding."""
 
@@ -66,26 +65,6 @@ def require_silu(values: Values) -> None:
         values.refuse([f"the activation {activation!r} (only 'silu')"])
 
 
-def canonical_name(name: str) -> str | None:
-    """The stored name: everything but the head lies under `model.`."""
-    if name.endswith(".rotary_emb.inv_freq"):  # a table that old versions stored
-        return None
-    return name if name.startswith((PREFIX, HEAD_PREFIX)) else PREFIX + name
-
-
-def to_stored(tensors: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
-    """The tensors under their stored names."""
-    return {
-        name if name.startswith(HEAD_PREFIX) else PREFIX + name: tensor
-        for name, tensor in untied(tensors, config).items()
-    }
-
-
-def from_stored(name: str, tensor: Tensor) -> dict[str, Tensor]:
-    """The tensor under the model's name."""
-    return {name.removeprefix(PREFIX): tensor}
-
-
 def describe_window(config: ModelConfig) -> dict[str, Any]:
     """The keys of Qwen2 and Qwen3 for attention that reaches back a number of tokens only."""
     if config.window is None:
@@ -120,3 +99,31 @@ def read_window(values: Values, *, layers: int) -> tuple[int | None, int]:
         if any(kind != "sliding_attention" for kind in kinds[int(full) :]):
             values.refuse(["layers with and without a window in turns (layer_types)"])
     return (None, 0) if full >= layers else (window, int(full))
+
+
+def _canonical(name: str) -> str | None:
+    """The stored name: everything but the head lies under `model.`."""
+    if name.endswith(".rotary_emb.inv_freq"):  # a table that old versions stored
+        return None
+    return name if name.startswith((PREFIX, HEAD_PREFIX)) else PREFIX + name
+
+
+def _to_stored(tensors: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
+    """The tensors under their stored names."""
+    return {
+        name if name.startswith(HEAD_PREFIX) else PREFIX + name: tensor
+        for name, tensor in untied(tensors, config).items()
+    }
+
+
+def _from_stored(name: str, tensor: Tensor) -> dict[str, Tensor]:
+    """The tensor under the model's name."""
+    return {name.removeprefix(PREFIX): tensor}
+
+
+BLOCK_NAMES = Names(
+    embedding=f"{PREFIX}embed_tokens.weight",
+    canonical=_canonical,
+    to_stored=_to_stored,
+    from_stored=_from_stored,
+)

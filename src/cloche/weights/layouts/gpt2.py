@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cloche.model.config import Activation, ModelConfig
-from cloche.weights.layouts.layout import Layout, untied
+from cloche.weights.layouts.layout import Layout, Names, untied
 from cloche.weights.layouts.values import Values
 
 PREFIX = "transformer."
@@ -182,14 +182,17 @@ def _turned(tensor: Tensor, module: str) -> Tensor:
     return tensor.t() if module in MATRICES and tensor.dim() == 2 else tensor
 
 
+GPT2_NAMES = Names(
+    embedding=f"{PREFIX}wte.weight",
+    canonical=_canonical,
+    to_stored=_to_stored,
+    from_stored=_from_stored,
+)
 GPT2 = Layout(
     model_type="gpt2",
     families=("gpt2",),
     obstacles=_obstacles,
     to_values=_to_values,
     from_values=_from_values,
-    embedding=f"{PREFIX}wte.weight",
-    canonical=_canonical,
-    to_stored=_to_stored,
-    from_stored=_from_stored,
+    names=GPT2_NAMES,
 )

@@ -13,6 +13,21 @@ HEAD = "lm_head.weight"
 
 
 @dataclass(frozen=True)
+class Names:
+    """How a model's tensors are called and shaped in files of one kind."""
+
+    embedding: str
+    """The stored name of the token embedding."""
+    canonical: Callable[[str], str | None]
+    """The stored name of a tensor, however it was spelled; None for what is no weight."""
+    to_stored: Callable[[Mapping[str, Tensor], ModelConfig], dict[str, Tensor]]
+    """The tensors of a model as they are stored; a tied head is left out. Whatever else is left
+    out is zero."""
+    from_stored: Callable[[str, Tensor], dict[str, Tensor]]
+    """The model's tensors in a stored one, given its canonical name and its right shape."""
+
+
+@dataclass(frozen=True)
 class Layout:
     """One class of models on disk, and our models in its words."""
 
@@ -27,14 +42,7 @@ class Layout:
     """The keys of config.json that describe a model without obstacles."""
     from_values: Callable[[Values], ModelConfig]
     """The model that a config.json describes. Raises CheckpointError."""
-    embedding: str
-    """The stored name of the token embedding."""
-    canonical: Callable[[str], str | None]
-    """The stored name of a tensor, however it was spelled; None for what is no weight."""
-    to_stored: Callable[[Mapping[str, Tensor], ModelConfig], dict[str, Tensor]]
-    """The tensors of a model as they are stored; a tied head is left out."""
-    from_stored: Callable[[str, Tensor], dict[str, Tensor]]
-    """The model's tensors in a stored one, given its canonical name and its right shape."""
+    names: Names
 
     def expresses(self, config: ModelConfig) -> bool:
         """Whether a model of this family is written in this layout, and computed exactly so."""

@@ -7,16 +7,13 @@ from typing import Any
 
 from cloche.model.config import ModelConfig
 from cloche.weights.layouts.blocks import (
+    BLOCK_NAMES,
     DROPOUT,
-    EMBEDDING,
     block_obstacles,
-    canonical_name,
     describe_blocks,
     describe_window,
-    from_stored,
     read_window,
     require_silu,
-    to_stored,
     window_obstacles,
 )
 from cloche.weights.layouts.layout import Layout
@@ -126,10 +123,7 @@ LLAMA = Layout(
     obstacles=_llama_obstacles,
     to_values=_llama_to_values,
     from_values=_llama_from_values,
-    embedding=EMBEDDING,
-    canonical=canonical_name,
-    to_stored=to_stored,
-    from_stored=from_stored,
+    names=BLOCK_NAMES,
 )
 MISTRAL = Layout(
     model_type="mistral",
@@ -137,10 +131,7 @@ MISTRAL = Layout(
     obstacles=_mistral_obstacles,
     to_values=_mistral_to_values,
     from_values=_mistral_from_values,
-    embedding=EMBEDDING,
-    canonical=canonical_name,
-    to_stored=to_stored,
-    from_stored=from_stored,
+    names=BLOCK_NAMES,
 )
 QWEN2 = Layout(
     model_type="qwen2",
@@ -148,8 +139,5 @@ QWEN2 = Layout(
     obstacles=_qwen2_obstacles,
     to_values=_qwen2_to_values,
     from_values=_qwen2_from_values,
-    embedding=EMBEDDING,
-    canonical=canonical_name,
-    to_stored=to_stored,
-    from_stored=from_stored,
+    names=BLOCK_NAMES,
 )

@@ -7,7 +7,7 @@ from cloche.config import with_values
 from cloche.errors import CheckpointError, SettingError
 from cloche.model.config import Family, ModelConfig
 from cloche.model.rope import RopeScaling
-from cloche.weights.layouts.blocks import EMBEDDING, canonical_name, from_stored, to_stored
+from cloche.weights.layouts.blocks import BLOCK_NAMES
 from cloche.weights.layouts.layout import Layout
 from cloche.weights.layouts.values import Values
 
@@ -87,8 +87,5 @@ OWN = Layout(
     obstacles=lambda config: [],  # noqa: ARG005  none for any model of ours
     to_values=_to_values,
     from_values=_from_values,
-    embedding=EMBEDDING,
-    canonical=canonical_name,
-    to_stored=to_stored,
-    from_stored=from_stored,
+    names=BLOCK_NAMES,
 )

@@ -7,16 +7,13 @@ from typing import Any
 
 from cloche.model.config import ModelConfig
 from cloche.weights.layouts.blocks import (
+    BLOCK_NAMES,
     DROPOUT,
-    EMBEDDING,
     block_obstacles,
-    canonical_name,
     describe_blocks,
     describe_window,
-    from_stored,
     read_window,
     require_silu,
-    to_stored,
     window_obstacles,
 )
 from cloche.weights.layouts.layout import Layout
@@ -135,10 +132,7 @@ QWEN3 = Layout(
     obstacles=_dense_obstacles,
     to_values=_to_values,
     from_values=_from_values,
-    embedding=EMBEDDING,
-    canonical=canonical_name,
-    to_stored=to_stored,
-    from_stored=from_stored,
+    names=BLOCK_NAMES,
 )
 QWEN3_MOE = Layout(
     model_type="qwen3_moe",
@@ -146,8 +140,5 @@ QWEN3_MOE = Layout(
     obstacles=_moe_obstacles,
     to_values=_moe_to_values,
     from_values=_moe_from_values,
-    embedding=EMBEDDING,
-    canonical=canonical_name,
-    to_stored=to_stored,
-    from_stored=from_stored,
+    names=BLOCK_NAMES,
 )
