@@ -11,6 +11,7 @@ from cloche.model.build import Network
 from cloche.model.config import ModelConfig
 from cloche.model.decoder import Decoder
 from cloche.model.positions import sinusoidal_positions
+from cloche.model.rope import RopeScaling
 from cloche.weights.gguf_names import Architecture
 
 
@@ -79,6 +80,10 @@ def _rotary_reasons(config: ModelConfig) -> list[str]:
     scaling = config.rope_scaling
     if scaling and scaling.kind == "llama3" and architecture != "llama":
         found.append(f"it stretches positions by Llama 3's rule, which {architecture} has not")
+    betas = (RopeScaling.beta_fast, RopeScaling.beta_slow)
+    if scaling and scaling.kind == "yarn" and (scaling.beta_fast, scaling.beta_slow) != betas:
+        # There are keys for others, which llama.cpp does not heed in these architectures.
+        found.append(f"its YaRN has the ends {scaling.beta_fast:g} and {scaling.beta_slow:g}")
     return found
 
 

@@ -35,6 +35,9 @@ class Questions:
     """Of which the logarithms of the next token's probabilities are wanted."""
     likeliest: int = 50
     """For so many of the likeliest tokens."""
+    whole: int = 0
+    """Any token that is whole characters. It is made to follow each sequence, for llama.cpp tells
+    no probabilities where the end of a text or half a character follows."""
     prompts: Sequence[Sequence[int]] = ()
     """To be continued by the likeliest token at each step."""
     new_tokens: int = 0
@@ -97,7 +100,11 @@ class _Server:
         parameters.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
         parameters.warmup = False
         parameters.use_jinja = False
-        self._server = xllamacpp.Server(parameters)
+        parameters.verbosity = 2  # errors and warnings
+        try:
+            self._server = xllamacpp.Server(parameters)
+        except RuntimeError as exc:  # what was wrong, it has said already
+            raise SystemExit(str(exc)) from exc
         # No proxy stands between a process and itself.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -114,19 +121,20 @@ class _Server:
         except urllib.error.HTTPError as exc:
             raise SystemExit(f"{place}: {exc.read().decode('utf-8', 'replace')}") from exc
 
-    def complete(self, ids: list[int], tokens: int, likeliest: int) -> dict[str, Any]:
-        """What follows, the likeliest token at each step."""
-        return self.post(
-            "completion",
-            {
-                "prompt": ids,
-                "n_predict": tokens,
-                "temperature": 0.0,
-                "n_probs": likeliest,
-                "return_tokens": True,
-                "cache_prompt": False,
-            },
-        )
+    def likeliest(self, ids: list[int], count: int, *, whole: int) -> list[tuple[int, float]]:
+        """The likeliest next tokens and the logarithms of their probabilities."""
+        # A bias acts on what is chosen; the probabilities told are those before it.
+        reply = self._complete(ids, n_predict=1, n_probs=count, logit_bias=[[whole, 1000.0]])
+        best = reply["completion_probabilities"][0]["top_logprobs"]
+        return [(each["id"], each["logprob"]) for each in best]
+
+    def continued(self, ids: list[int], tokens: int) -> list[int]:
+        """The ids that follow, the likeliest at each step, until one ends the answer."""
+        return self._complete(ids, n_predict=tokens)["tokens"]
+
+    def _complete(self, ids: list[int], **more: Any) -> dict[str, Any]:
+        plain = {"prompt": ids, "temperature": 0.0, "return_tokens": True, "cache_prompt": False}
+        return self.post("completion", plain | more)
 
 
 def _answer(request: dict[str, Any]) -> Answers:
@@ -138,11 +146,10 @@ def _answer(request: dict[str, Any]) -> Answers:
         answers.ids.append(ids)
         answers.pieces.append(server.post("detokenize", {"tokens": ids})["content"])
     for sequence in request["sequences"]:
-        reply = server.complete(sequence, 1, request["likeliest"])
-        best = reply["completion_probabilities"][0]["top_logprobs"]
-        answers.likeliest.append([(each["id"], each["logprob"]) for each in best])
+        best = server.likeliest(sequence, request["likeliest"], whole=request["whole"])
+        answers.likeliest.append(best)
     for prompt in request["prompts"]:
-        answers.continued.append(server.complete(prompt, request["new_tokens"], 0)["tokens"])
+        answers.continued.append(server.continued(prompt, request["new_tokens"]))
     return answers
 
 

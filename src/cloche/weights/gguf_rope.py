@@ -36,16 +36,12 @@ def rope_keys(config: ModelConfig) -> dict[str, Any]:
     scaling = config.rope_scaling
     if scaling is None:
         return keys
+    keys[_ORIGINAL] = scaling.original_context
     if scaling.kind == "llama3":
-        return keys | {_ORIGINAL: scaling.original_context}  # the rule itself is in a tensor
+        return keys  # the rule itself is in a tensor
     keys |= {"rope.scaling.type": scaling.kind, "rope.scaling.factor": scaling.factor}
     if scaling.kind == "linear":
         return keys
-    keys |= {
-        _ORIGINAL: scaling.original_context,
-        "rope.scaling.yarn_beta_fast": scaling.beta_fast,
-        "rope.scaling.yarn_beta_slow": scaling.beta_slow,
-    }
     if scaling.attention_factor is not None:  # theirs comes on top of the paper's
         keys["rope.scaling.attn_factor"] = scaling.attention_factor / _sharpening(scaling.factor)
     return keys
@@ -67,8 +63,8 @@ def rope_scaling(file: GGUFFile, keys: Keys, config: ModelConfig) -> RopeScaling
     factor = keys.real("rope.scaling.factor", older)
     original = keys.whole(_ORIGINAL, config.context)
     yarn = {
-        "beta_fast": keys.real("rope.scaling.yarn_beta_fast", 32.0),
-        "beta_slow": keys.real("rope.scaling.yarn_beta_slow", 1.0),
+        "beta_fast": keys.real("rope.scaling.yarn_beta_fast", RopeScaling.beta_fast),
+        "beta_slow": keys.real("rope.scaling.yarn_beta_slow", RopeScaling.beta_slow),
     }
     sharper = keys.real("rope.scaling.attn_factor", 1.0)
     for name in ("rope.scaling.yarn_ext_factor", "rope.scaling.yarn_attn_factor"):
@@ -86,7 +82,7 @@ def rope_scaling(file: GGUFFile, keys: Keys, config: ModelConfig) -> RopeScaling
         return None
     if kind == "linear":
         return RopeScaling("linear", factor, original_context=original)
-    own = None if sharper == 1.0 else sharper * _sharpening(factor)
+    own = None if sharper == 1.0 else float(f"{sharper * _sharpening(factor):.6g}")
     return RopeScaling("yarn", factor, original, attention_factor=own, **yarn)
 
 
