@@ -14,8 +14,9 @@ from cloche.errors import CheckpointError, RunError, TokenizerError
 from cloche.evaluation.likelihood import evaluation_mode, mean_loss
 from cloche.generation.engine import Engine
 from cloche.generation.request import GenerationRequest
-from cloche.model.build import LanguageModel, build_model
+from cloche.model.build import LanguageModel, build_network
 from cloche.model.initialise import initialise
+from cloche.model.seq2seq import EncoderDecoder
 from cloche.planning.flops import flops_per_token
 from cloche.text.tokenizer import SpecialIds
 from cloche.training.card import model_card
@@ -28,7 +29,7 @@ from cloche.training.optim import Optimizers, build_optimizers
 from cloche.training.options import TrainOptions
 from cloche.training.precision import ComputeModel
 from cloche.training.state import LoopState
-from cloche.weights.checkpoint import TrainerState, load_model, load_trainer, save_checkpoint
+from cloche.weights.checkpoint import TrainerState, load_network, load_trainer, save_checkpoint
 from cloche.weights.history import newer_checkpoints, newest_whole, point, prune, set_aside
 
 
@@ -45,13 +46,14 @@ def build_parts(choice: Choice) -> Parts:
     """A new model with seeded weights, and its optimizers."""
     options = choice.options.train
     device = torch.device(options.device)
-    masters = build_model(choice.config)
+    masters = build_network(choice.config)
     initialise(masters, seed=options.seed)
     masters.to(device)
     compute = ComputeModel(masters, dtype=dtype_of(options.precision))
     if options.compile == "on":
         require_compiler(device.type)
-        compute.model.compile(dynamic=False)
+        # pairs come in batches of many lengths, windows of text in one
+        compute.model.compile(dynamic=choice.config.family == "seq2seq")
     rate = options.learning_rate
     assert rate is not None, "choices completes the options"
     return Parts(compute, build_optimizers(masters, options, learning_rate=rate), device)
@@ -69,7 +71,7 @@ def restore(
     if found is None:
         return None
     folder, trainer = found
-    model, _ = load_model(folder)
+    model, _ = load_network(folder)
     parts.compute.masters.load_state_dict(model.state_dict())
     parts.compute.refresh()
     try:
@@ -137,7 +139,14 @@ def make_training(
         options=options,
         evaluate=_evaluation(prepared, choice, rows=part),
         write_sample=_sampling(parts, prepared, choice) if options.sample_tokens else None,
-        save=_saving(run, parts, choice, prepared, before_save=before_save),
+        save=saving(
+            run,
+            parts,
+            choice,
+            prepared,
+            before_save=before_save,
+            card=lambda state: model_card(choice, prepared, state),
+        ),
         device=parts.device,
         flops_per_token=flops_per_token(config),
         peak_flops=choice.peak_flops,
@@ -173,6 +182,7 @@ def _evaluation(
 def _sampling(parts: Parts, prepared: PreparedText, choice: Choice) -> Callable[[int], Sampled]:
     """Writes with the masters after a step."""
     masters, options = parts.compute.masters, choice.options.train
+    assert not isinstance(masters, EncoderDecoder), "what learns from pairs has samples of its own"
     return lambda step: sample(masters, prepared, options=options, step=step)
 
 
@@ -211,13 +221,14 @@ def first_line(prepared: PreparedText, *, tokens: int) -> tuple[int, ...]:
     return tuple(found[after : after + tokens] or found[:tokens])
 
 
-def _saving(
+def saving(
     run: Path,
     parts: Parts,
     choice: Choice,
     prepared: PreparedText,
     *,
     before_save: Callable[[], None],
+    card: Callable[[LoopState], str],
 ) -> SaveCheckpoint:
     """Writes checkpoints/step-..., moves `latest` and `best` to it, and removes what is old."""
 
@@ -233,7 +244,7 @@ def _saving(
                 parts.optimizers.state_tensors(),
                 {"loop": state.to_values(), "sources": list(prepared.train.metadata.sources)},
             ),
-            card=model_card(choice, prepared, state),
+            card=card(state),
             special_ids=learned_special_ids(prepared),
         )
         link(run, folder, state)

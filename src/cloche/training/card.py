@@ -25,13 +25,13 @@ def model_card(choice: Choice, prepared: PreparedText, state: LoopState) -> str:
         "optimizer": f"{options.optimizer}, learning rate {options.learning_rate}",
         "seed": str(options.seed),
     }
-    return _card(rows, library="transformers")
+    return card_with(rows, library="transformers")
 
 
 def counted_card(config: ModelConfig, prepared: PreparedText, state: LoopState) -> str:
     """The same for a counted model, which only cloche opens."""
     train = prepared.train.metadata
-    return _card(
+    return card_with(
         {
             "family": f"ngram: counted, not trained; {config.smoothing} smoothing",
             "order": f"{config.order}: it looks at the last {(config.order or 1) - 1} tokens",
@@ -44,16 +44,23 @@ def counted_card(config: ModelConfig, prepared: PreparedText, state: LoopState) 
     )
 
 
-def _card(rows: dict[str, str], *, library: str) -> str:
+def card_with(
+    rows: dict[str, str],
+    *,
+    library: str,
+    task: str = "text-generation",
+    about: str = "It continues text; it has not been tuned to answer.",
+) -> str:
+    """The card of a model: what is known of it as a table, by name."""
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     return (
         "---\n"
         f"library_name: {library}\n"
-        "pipeline_tag: text-generation\n"
+        f"pipeline_tag: {task}\n"
         "tags: [cloche]\n"
         "---\n"
         "# A language model grown with cloche\n\n"
-        "It continues text; it has not been tuned to answer.\n\n"
+        f"{about}\n\n"
         f"| | |\n| --- | --- |\n{table}\n\n"
         "```\n"
         'cloche generate PATH "some words"\n'

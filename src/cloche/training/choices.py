@@ -81,7 +81,7 @@ def complete_options(
     tokens = tokens_within(budget, config)
     if options.train.steps is not None:
         tokens = min(tokens, float(options.train.steps * SMALLEST_BATCH_TOKENS))
-    batch = options.train.batch or _whole_parts(
+    batch = options.train.batch or whole_parts(
         choose_batch(config, steps_tokens=tokens), options.train.accumulate
     )
     step_seconds = None
@@ -97,7 +97,7 @@ def complete_options(
         options,
         minutes=seconds_to_minutes(options, timed=timed),
         model=options_of(config),
-        train=_complete_train(options, config, machine=machine, batch=batch, steps=steps),
+        train=complete_train(options, config, machine=machine, batch=batch, steps=steps),
     )
     return Choice(chosen, config, steps, step_seconds, machine.flops_per_second)
 
@@ -175,9 +175,10 @@ def seconds_to_minutes(options: RunOptions, *, timed: bool) -> float | None:
     return (options.minutes or DEFAULT_MINUTES) if timed else None
 
 
-def _complete_train(
+def complete_train(
     options: RunOptions, config: ModelConfig, *, machine: Machine, batch: int, steps: int
 ) -> TrainOptions:
+    """The options of a training with nothing left to choose."""
     given = options.train
     optimizer = given.optimizer
     if optimizer == "auto":
@@ -205,7 +206,8 @@ def _compile(wanted: Literal["auto", "on", "off"], machine: Machine) -> Literal[
     return wanted
 
 
-def _whole_parts(batch: int, parts: int) -> int:
+def whole_parts(batch: int, parts: int) -> int:
+    """The batch, changed as little as possible so that `parts` divides it."""
     return max(parts, round(batch / parts) * parts)
 
 

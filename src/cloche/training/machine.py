@@ -9,7 +9,7 @@ import torch
 
 from cloche.data.batches import Batch, on_device
 from cloche.errors import SettingError
-from cloche.model.build import LanguageModel
+from cloche.model.build import Network
 from cloche.training.objectives import Objective
 from cloche.training.precision import ComputeModel
 
@@ -77,7 +77,7 @@ def matmul_flops(device: str, dtype: torch.dtype) -> float:
 
 
 def measure_step_seconds(
-    masters: LanguageModel, objective: Objective, batch: Batch, *, machine: Machine
+    masters: Network, objective: Objective, batch: Batch, *, machine: Machine
 ) -> float:
     """Seconds of one forward and backward pass of this batch, the best of a few."""
     compute = ComputeModel(masters, dtype=dtype_of(machine.precision))

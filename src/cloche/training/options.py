@@ -125,9 +125,33 @@ class RunOptions:
             )
         if self.model.family == "ngram":
             found.extend(self._meaningless_for_counting())
+        found.extend(self._meaningless_for_pairs())
         for section in (self.text, self.data, self.model, self.train):
             found.extend(section.problems())
         return found
+
+    def _meaningless_for_pairs(self) -> list[str]:
+        """Options of running text that were given for pairs, and the other way round."""
+        translates = self.model.family == "seq2seq"
+        data, text = DataOptions(), TextOptions()
+        names = ("windows", "stride", "split_by", "clean")
+        if not translates:
+            names = ("pair_columns", "long_pairs")
+        given = [
+            f"data.{name}" for name in names if getattr(self.data, name) != getattr(data, name)
+        ]
+        if translates and self.text.column != text.column:
+            given.append("text.column")
+        reason = (
+            "which learns from pairs (see data.pair-columns)"
+            if translates
+            else "which learns from running text"
+        )
+        return [
+            f"{name.replace('_', '-')} has no meaning with model.family {self.model.family}, "
+            f"{reason}: leave it out"
+            for name in given
+        ]
 
     def _meaningless_for_counting(self) -> list[str]:
         names = ["minutes"] if self.minutes is not None else []

@@ -9,13 +9,13 @@ import copy
 
 import torch
 
-from cloche.model.build import LanguageModel
+from cloche.model.build import Network
 
 
 class ComputeModel:
     """The model that forward and backward passes run on, tied to its float32 masters."""
 
-    def __init__(self, masters: LanguageModel, *, dtype: torch.dtype) -> None:
+    def __init__(self, masters: Network, *, dtype: torch.dtype) -> None:
         self.masters = masters
         self.separate = dtype != torch.float32
         self.model = copy.deepcopy(masters).to(dtype) if self.separate else masters

@@ -14,6 +14,7 @@ from rich.console import Console
 from cloche.config import check, nest, with_values
 from cloche.data.batches import require_length
 from cloche.data.corpora import resolve
+from cloche.data.pair_tokens import PreparedPairs
 from cloche.data.plan import (
     changed_sources,
     default_name,
@@ -30,7 +31,7 @@ from cloche.data.prepare import (
 )
 from cloche.errors import RunError, SettingError, TextError, join_problems
 from cloche.text.ingest import SourceReport
-from cloche.text.sources import STANDARD_INPUT, find_with_skipped
+from cloche.text.sources import STANDARD_INPUT, FoundSources, find_with_skipped
 from cloche.training.assemble import build_parts, make_training, restore
 from cloche.training.choices import DEFAULT_MINUTES, OVERHEAD, Choice, complete_options, describe
 from cloche.training.counted_run import count_run
@@ -46,6 +47,12 @@ from cloche.training.journal import Journal
 from cloche.training.loop import run_loop
 from cloche.training.machine import measure_machine
 from cloche.training.options import RunOptions
+from cloche.training.pair_run import (
+    complete_pair_options,
+    describe_pair_choice,
+    make_pair_training,
+    prepare_run_pairs,
+)
 from cloche.training.schedule import Clock, Plan
 from cloche.training.state import LoopState
 from cloche.training.terminal import Terminal
@@ -185,13 +192,15 @@ class _Session:
     def run_all(self, *, begun: bool) -> TrainedRun:
         """Prepare, choose, build or restore, train."""
         prepared = self._prepare(begun=begun)
-        if not self._given_tokens():
+        pairs = prepared if isinstance(prepared, PreparedPairs) else None
+        if pairs is not None or not self._given_tokens():
             self.options = with_tokenizer(self.options, prepared)
         if self.options.model.family == "ngram":
             return self._count(prepared, begun=begun)
         choice = self._choose(prepared)
         write_options(self.run, choice.options)
-        for line in describe(choice, prepared.train):
+        told = describe_pair_choice(choice, pairs) if pairs else describe(choice, prepared.train)
+        for line in told:
             self.say(line)
         parts = build_parts(choice)
         restored = restore(self.run, parts, prepared, warn=self._warn) if begun else None
@@ -200,7 +209,10 @@ class _Session:
         if state.step >= state.plan.steps:
             self.say(f"This run is already finished, at step {state.step}.")
         journal = Journal(self.run, from_step=state.step, warn=self._warn)
-        training = make_training(self.run, parts, choice, prepared, before_save=journal.flush)
+        if pairs is not None:
+            training = make_pair_training(self.run, parts, choice, pairs, before_save=journal.flush)
+        else:
+            training = make_training(self.run, parts, choice, prepared, before_save=journal.flush)
         try:
             with _signals_noted() as caught:
                 ended = run_loop(
@@ -246,6 +258,9 @@ class _Session:
         """The tokens of the sources; of a run that goes on, those it began with."""
         folder = self.run / TOKENS
         options = self.options
+        if options.model.family == "seq2seq":
+            say, warn = self.say, self._warn
+            return prepare_run_pairs(folder, options, self._find, begun=begun, say=say, warn=warn)
         if self._given_tokens():
             return self._open_given(folder, Path(options.sources[0]))
         begun = begun and is_prepared(folder)
@@ -254,10 +269,7 @@ class _Session:
         if begun and STANDARD_INPUT in options.sources:
             return open_prepared(folder)  # what came in then does not come in again
         try:
-            names = resolve(
-                options.sources, data_folder=self.places.data, cache_folder=self.places.cache
-            )
-            found = find_with_skipped(names, stdin_file=self.places.standard_input)
+            found = self._find()
         except TextError as exc:
             if not begun:
                 raise
@@ -281,6 +293,13 @@ class _Session:
                 tell=self.say,
                 workers=workers,
             )
+
+    def _find(self) -> FoundSources:
+        """The files that the sources name."""
+        names = resolve(
+            self.options.sources, data_folder=self.places.data, cache_folder=self.places.cache
+        )
+        return find_with_skipped(names, stdin_file=self.places.standard_input)
 
     def _given_tokens(self) -> bool:
         """Whether the source is no text but tokens prepared before."""
@@ -326,13 +345,16 @@ class _Session:
         machine = measure_machine(train_options.device, train_options.precision)
         minutes = self.options.minutes or DEFAULT_MINUTES
         used = time.monotonic() - self.began if train_options.steps is None else 0.0
+        seconds = max(1.0, 60.0 * minutes - used)
+        if isinstance(prepared, PreparedPairs):
+            return complete_pair_options(self.options, prepared, machine=machine, seconds=seconds)
         choice = complete_options(
             self.options,
             vocab_size=prepared.tokenizer.vocab_size,
             train=prepared.train,
             validation=prepared.validation,
             machine=machine,
-            seconds=max(1.0, 60.0 * minutes - used),
+            seconds=seconds,
         )
         context = choice.config.context
         require_length(prepared.train, context=context, part="training")
