@@ -1,6 +1,7 @@
 """What a model costs: parameters and floating-point operations, by formula. Loads no torch."""
 
 from cloche.model.config import ModelConfig
+from cloche.planning.parameters import block_kinds, learned_parameters
 
 
 def parameter_count(config: ModelConfig) -> int:
@@ -8,62 +9,63 @@ def parameter_count(config: ModelConfig) -> int:
 
     Of a counted model, the number of n-grams it stores.
     """
-    if config.family == "bigram":
-        return config.vocab_size**2
     if config.family == "ngram":
         return sum(config.ngrams)
-    embedding = config.vocab_size * config.width
-    positions = config.context * config.width if config.positions == "learned" else 0
-    head = 0 if config.tied else config.vocab_size * config.width
-    head += config.vocab_size if config.head_bias else 0
-    blocks = config.layers * _block_parameters(config)
-    return embedding + positions + blocks + _norm_parameters(config, config.width) + head
+    return sum(part.numbers for part in learned_parameters(config))
+
+
+def active_parameters(config: ModelConfig) -> int:
+    """Number of trainable numbers that take part in one token: all but the experts it passes by."""
+    if config.family == "ngram":
+        return parameter_count(config)
+    return sum(part.active for part in learned_parameters(config))
 
 
 def matrix_parameters(config: ModelConfig) -> int:
-    """Parameters that each token is multiplied with: blocks and head, without the embedding."""
+    """Parameters that each token is multiplied with: blocks and head, without the embedding.
+
+    Of experts, only those that a token uses. Of an encoder-decoder, those of both sides: a token
+    of the target is reckoned with a source token of its own.
+    """
     if config.family in ("bigram", "ngram"):
         return 0
-    return config.layers * _block_matrices(config) + config.vocab_size * config.width
+    blocks = sum(
+        copies * part.active
+        for block, copies in block_kinds(config)
+        for part in block
+        if part.is_matrix
+    )
+    return blocks + config.vocab_size * config.width
 
 
 def flops_per_token(config: ModelConfig) -> int:
-    """Floating-point operations of forward and backward pass for one token.
+    """Floating-point operations of forward and backward pass for one token of a full context.
 
     Six for each matrix parameter (Kaplan et al. 2020, https://arxiv.org/abs/2001.08361), and
-    twelve times layers x heads x head_dim x context for the attention's own products
-    (Chowdhery et al. 2022, appendix B, https://arxiv.org/abs/2204.02311). A bigram multiplies
-    nothing; what it does is normalise a row of logits. A counted model has no passes at all.
+    twelve times heads x head_dim x reach for the attention's own products in each layer
+    (Chowdhery et al. 2022, appendix B, https://arxiv.org/abs/2204.02311). The reach is the
+    context, as if every token saw all of it, or the window where that is shorter. The backward
+    pass is twice the forward one. Exact for matrices and for attention that writes its whole
+    table out; norms, nonlinearities, softmax and the head's loss are left out, and so is what a
+    fused kernel computes twice or never.
+
+    Of an encoder-decoder: for one token of a target and one of a source as long. A bigram
+    multiplies nothing; what it does is normalise a row of logits. A counted model has no passes
+    at all.
     """
     if config.family == "ngram":
         return 0
     if config.family == "bigram":
         return 6 * config.vocab_size
-    attention = 12 * config.layers * config.heads * config.head_dim * config.context
+    attention = 12 * config.heads * config.head_dim * sum(attention_reaches(config))
     return 6 * matrix_parameters(config) + attention
 
 
-def _block_parameters(config: ModelConfig) -> int:
-    query_width = config.heads * config.head_dim
-    key_width = config.kv_heads * config.head_dim
-    biases = (query_width + 2 * key_width) if config.qkv_bias else 0
-    biases += config.width if config.output_bias else 0
-    if config.mlp_bias:
-        gate = config.mlp_width if config.activation == "swiglu" else 0
-        biases += gate + config.mlp_width + config.width
-    head_norms = 2 * config.head_dim if config.qk_norm else 0
-    return (
-        _block_matrices(config) + biases + head_norms + 2 * _norm_parameters(config, config.width)
-    )
-
-
-def _block_matrices(config: ModelConfig) -> int:
-    query_width = config.heads * config.head_dim
-    key_width = config.kv_heads * config.head_dim
-    attention = config.width * (2 * query_width + 2 * key_width)
-    mlp_matrices = 3 if config.activation == "swiglu" else 2
-    return attention + mlp_matrices * config.width * config.mlp_width
-
-
-def _norm_parameters(config: ModelConfig, width: int) -> int:
-    return width if config.norm == "rmsnorm" else 2 * width
+def attention_reaches(config: ModelConfig) -> list[int]:
+    """How many tokens each attention of the model looks at, one number for each."""
+    if config.family == "seq2seq":  # the decoder's blocks have two: itself, and the source
+        return [config.context] * (config.encoder_layers + 2 * config.layers)
+    near = min(config.window or config.context, config.context)
+    return [
+        config.context if layer < config.full_layers else near for layer in range(config.layers)
+    ]
