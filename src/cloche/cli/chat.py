@@ -11,7 +11,7 @@ import tyro
 
 from cloche.cli.parse import parse
 from cloche.cli.sampling import SamplingOptions, require_unicode, tell
-from cloche.errors import ClocheError, TokenizerError
+from cloche.errors import ClocheError, SettingError, TokenizerError
 from cloche.generation.request import GenerationRequest
 
 if TYPE_CHECKING:
@@ -44,8 +44,14 @@ def main(arguments: list[str]) -> int:
     """Chat until /quit or the end of the input; then 0."""
     command = parse(Chat, arguments, prog="cloche chat")
     asked = command.request()
+    from cloche.evaluation.translation import is_translator
     from cloche.run import load
 
+    if is_translator(command.run, checkpoint=command.checkpoint):
+        raise SettingError(
+            f"{command.run} holds a model that translates, which is none to chat with: use "
+            f'cloche generate {command.run} "some text"'
+        )
     lm = load(command.run, checkpoint=command.checkpoint, warn=tell)
     if isinstance(sys.stdin, io.TextIOWrapper):
         # bytes that are no text must not end the session: they are told when the line is read

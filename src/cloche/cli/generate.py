@@ -1,4 +1,4 @@
-"""`cloche generate`: a model continues a text."""
+"""`cloche generate`: a model continues a text, or translates it."""
 
 import json
 import secrets
@@ -6,14 +6,14 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Annotated
 
 import tyro
 
 from cloche.cli.parse import parse
 from cloche.cli.sampling import SamplingOptions, dimmed, require_unicode, tell
-from cloche.errors import TextError
+from cloche.errors import RequestError, SettingError, TextError, join_problems
 from cloche.generation.request import FinishReason, TokenEvent
 
 MOST_ROWS = 8  # answers written at the same time; more of them wait
@@ -21,14 +21,20 @@ MOST_ROWS = 8  # answers written at the same time; more of them wait
 
 @dataclass(frozen=True)
 class Generate(SamplingOptions):
-    """Let a model continue a text. The text appears as it is written."""
+    """Let a model continue a text, which appears as it is written. A seq2seq model translates it."""
 
     run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
     """A run, a checkpoint, or a Hugging Face model folder."""
     prompt: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PROMPT")] = ""
-    """Text to continue; - reads it from standard input. From the beginning when not given."""
+    """Text to continue; - reads it from standard input. From the beginning when not given. Of a
+    seq2seq model, the text to translate; from standard input, each line by itself."""
     n: int = 1
     """Number of answers."""
+    beams: int | None = None
+    """Of a seq2seq model: beginnings that the search keeps at once; 1, greedy, when not given."""
+    length_penalty: float | None = None
+    """Of a seq2seq model, with beams: above 0, longer translations count for more; 0.6 when not
+    given."""
     checkpoint: str = "best"
     """best, latest, or a step."""
     json: bool = False
@@ -40,8 +46,16 @@ def main(arguments: list[str]) -> int:
     command = parse(Generate, arguments, prog="cloche generate")
     asked = command.request(n=command.n)
     prompt = read_prompt(command.prompt)
+    from cloche.evaluation.translation import is_translator
     from cloche.run import load
 
+    if is_translator(command.run, checkpoint=command.checkpoint):
+        return translate(command, prompt)
+    if command.beams is not None or command.length_penalty is not None:
+        raise SettingError(
+            f"--beams and --length-penalty are for models that translate, and {command.run} "
+            "continues text: leave them out, or use --greedy"
+        )
     lm = load(command.run, checkpoint=command.checkpoint, warn=tell)
     seed = secrets.randbits(32) if asked.seed is None else asked.seed
     request = replace(asked, prompt=lm.prompt_ids(prompt), seed=seed)
@@ -68,6 +82,67 @@ def main(arguments: list[str]) -> int:
     else:
         tell(f"{tokens} tokens, {tokens_per_second:.0f} a second, seed {seed}, {lm.folder.name}")
     return 0
+
+
+def translate(command: Generate, prompt: str) -> int:
+    """Print what a model that translates makes of the prompt, of standard input line by line."""
+    from cloche.evaluation.translation import load_translator
+    from cloche.generation.beam import LENGTH_PENALTY
+
+    refuse_sampling(command)
+    texts = prompt.splitlines() if command.prompt == "-" else [prompt]
+    texts = [text for text in texts if text.strip()]
+    if not texts:
+        raise RequestError(f"{command.run} translates: give it a text, or - for standard input")
+    translator = load_translator(command.run, checkpoint=command.checkpoint, warn=tell)
+    penalty = LENGTH_PENALTY if command.length_penalty is None else command.length_penalty
+    search = translator.search(
+        beams=1 if command.beams is None else command.beams,
+        length_penalty=penalty,
+        max_new_tokens=command.max_new_tokens,
+    )
+    answers = [
+        {
+            "prompt": text,
+            "text": translator.text_of(found),
+            "tokens": len(found.ids),
+            "finish_reason": "stop" if found.finished else "length",
+            "log_probability": found.log_probability,
+            "score": found.score,
+        }
+        for text, found in zip(texts, translator.hypotheses(texts, search), strict=True)
+    ]
+    if command.json:
+        values = {
+            "run": command.run,
+            "checkpoint": str(translator.folder),
+            "prompt": prompt,
+            "beams": search.beams,
+            "length_penalty": search.length_penalty,
+            "answers": answers,
+        }
+        print(json.dumps(values, ensure_ascii=False))
+    else:
+        for answer in answers:
+            print(answer["text"])
+    return 0
+
+
+def refuse_sampling(command: Generate) -> None:
+    """Raise SettingError for options of chance, which a search for the best target has not."""
+    usual = {field.name: field.default for field in fields(SamplingOptions)} | {"n": 1}
+    heeded = ("max_new_tokens", "greedy")
+    names = [name for name in usual if name not in heeded]
+    given = [name for name in names if getattr(command, name) != usual[name]]
+    problems = [
+        f"--{name.replace('_', '-')} has no meaning for {command.run}, which searches for the best "
+        "translation and draws none: leave it out"
+        for name in given
+    ]
+    if command.greedy and (command.beams or 1) > 1:
+        problems.append(f"--greedy and --beams {command.beams} contradict each other: give one")
+    if problems:
+        raise SettingError(join_problems(problems))
 
 
 @dataclass
