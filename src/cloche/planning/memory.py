@@ -1,0 +1,113 @@
+"""What a model takes of a machine's memory, in bytes, part by part. Loads no torch.
+
+Weights, gradients, optimizer and cache are exact. Activations are what the backward pass needs
+kept of the forward one, reckoned operation by operation as the model is written; what each
+operation holds for a moment, and what the libraries themselves take, comes on top.
+"""
+
+from dataclasses import astuple, dataclass
+from typing import Literal
+
+from cloche.model.config import ModelConfig
+from cloche.planning.activations import Path, activation_bytes
+from cloche.planning.parameters import learned_parameters
+
+Precision = Literal["float32", "bfloat16"]
+FLOAT32 = 4
+NUMBER_BYTES: dict[Precision, int] = {"float32": FLOAT32, "bfloat16": 2}
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes by what they are for."""
+
+    weights: int
+    gradients: int = 0
+    optimizer: int = 0
+    activations: int = 0
+    """Of one micro-batch, when its loss has just been computed."""
+    cache: int = 0
+
+    @property
+    def total(self) -> int:
+        """All parts together."""
+        return sum(astuple(self))
+
+
+def training_memory(
+    config: ModelConfig,
+    *,
+    batch: int,
+    precision: Precision,
+    optimizer: Literal["adamw", "muon"],
+    attention: Path,
+) -> Memory:
+    """What training takes with `batch` full contexts computed at once (pairs, with an encoder).
+
+    Weights and gradients are float32; in bfloat16 the copy that computes has its own of both. Of
+    a counted model, its tables: counting has a budget of its own.
+    """
+    if config.family == "ngram":
+        return Memory(weights=table_bytes(config))
+    learned = parameter_bytes(config)
+    copy = 0 if precision == "float32" else learned * NUMBER_BYTES[precision] // FLOAT32
+    return Memory(
+        weights=learned + copy,
+        gradients=learned + copy,
+        optimizer=optimizer_bytes(config, optimizer=optimizer),
+        activations=activation_bytes(
+            config, batch=batch, number_bytes=NUMBER_BYTES[precision], attention=attention
+        ),
+    )
+
+
+def generation_memory(
+    config: ModelConfig, *, rows: int, context: int | None = None, precision: Precision
+) -> Memory:
+    """What writing takes with `rows` texts at once, each up to `context` tokens long."""
+    if config.family == "ngram":
+        weights = table_bytes(config)
+    else:
+        weights = parameter_bytes(config) * NUMBER_BYTES[precision] // FLOAT32
+    return Memory(
+        weights=weights,
+        cache=cache_bytes(
+            config, rows=rows, capacity=context or config.context, precision=precision
+        ),
+    )
+
+
+def parameter_bytes(config: ModelConfig) -> int:
+    """Bytes of all learned numbers in float32."""
+    return FLOAT32 * sum(part.numbers for part in learned_parameters(config))
+
+
+def table_bytes(config: ModelConfig) -> int:
+    """Bytes of a counted model: 12 for an n-gram, 4 for each context, 4 for a single token."""
+    sizes = config.ngrams
+    longer, contexts = sum(sizes[1:]), sum(sizes[:-1])
+    return 12 * longer + 4 * contexts + 4 * config.vocab_size
+
+
+def optimizer_bytes(config: ModelConfig, *, optimizer: Literal["adamw", "muon"]) -> int:
+    """Bytes of the optimizer's state, all float32.
+
+    AdamW keeps two moments of each number and one count of steps for each tensor; Muon, which has
+    the matrices of the blocks, one momentum.
+    """
+    found = 0
+    for part in learned_parameters(config):
+        if optimizer == "muon" and part.in_blocks and part.is_matrix:
+            found += FLOAT32 * part.numbers
+        else:
+            found += FLOAT32 * (2 * part.numbers + part.tensors)
+    return found
+
+
+def cache_bytes(config: ModelConfig, *, rows: int, capacity: int, precision: Precision) -> int:
+    """Bytes of keys and values of `rows` texts with room for `capacity` tokens each.
+
+    Those that a decoder keeps of its source come on top: as much again for a source as long.
+    """
+    numbers = config.layers * rows * config.kv_heads * capacity * config.head_dim
+    return 2 * numbers * NUMBER_BYTES[precision]
