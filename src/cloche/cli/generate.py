@@ -21,7 +21,7 @@ MOST_ROWS = 8  # answers written at the same time; more of them wait
 
 @dataclass(frozen=True)
 class Generate(SamplingOptions):
-    """Let a model continue a text, which appears as it is written. A seq2seq model translates it."""
+    """Let a model continue a text, which appears as it is written; a seq2seq one translates it."""
 
     run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
     """A run, a checkpoint, or a Hugging Face model folder."""
