@@ -105,12 +105,7 @@ def load_model(
     that continues no text: see `load_network`.
     """
     model, config = load_network(folder, dtype=dtype)
-    if isinstance(model, EncoderDecoder):
-        raise CheckpointError(
-            f"{folder} holds a {config.family} model, which writes a target for a source and "
-            "continues no text: use cloche generate or cloche eval"
-        )
-    return model, config
+    return require_language_model(model, source=folder), config
 
 
 def load_network(
@@ -139,6 +134,16 @@ def fill_network(
     if isinstance(model, Decoder | EncoderDecoder):
         model.tie_weights()
     return model, config
+
+
+def require_language_model(model: Network, *, source: Path) -> LanguageModel:
+    """The model, if it continues a text; CheckpointError otherwise."""
+    if isinstance(model, EncoderDecoder):
+        raise CheckpointError(
+            f"{source} holds a {model.config.family} model, which writes a target for a source "
+            "and continues no text: use cloche generate or cloche eval"
+        )
+    return model
 
 
 def check_tokenizer(folder: Path) -> None:

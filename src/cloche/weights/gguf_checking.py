@@ -185,7 +185,7 @@ def _compare_with_llama_cpp(
     """
     sequences = [ids for ids, _ in ends]
     questions = Questions(texts=texts, sequences=sequences, whole=_whole_token(tokenizer))
-    answers = ask_llama_cpp(path, questions, threads=torch.get_num_threads())
+    answers = ask_llama_cpp(path, questions)
     ids = [tokenizer.encode(text) for text in texts]
     _compare_ids(texts, ids, answers.ids, by="llama.cpp")
     _compare_texts([tokenizer.decode(each) for each in ids], answers.pieces, by="llama.cpp")

@@ -63,12 +63,12 @@ def has_llama_cpp() -> bool:
     return importlib.util.find_spec(ENGINE) is not None
 
 
-def ask_llama_cpp(path: Path, questions: Questions, *, threads: int = 1) -> Answers:
+def ask_llama_cpp(path: Path, questions: Questions) -> Answers:
     """The answers of llama.cpp, with the model in the file loaded.
 
     Raises CheckpointError where it cannot load the file, or fails.
     """
-    request = {"path": str(path.resolve()), "threads": threads, **asdict(questions)}
+    request = {"path": str(path.resolve()), **asdict(questions)}
     command = [sys.executable, "-m", "cloche.weights.gguf_llama_cpp"]
     try:
         done = subprocess.run(
@@ -91,8 +91,8 @@ class _Server:
         parameters.model.path = request["path"]
         parameters.n_ctx = request["context"]
         parameters.n_parallel = 1
-        parameters.cpuparams.n_threads = request["threads"]
-        parameters.cpuparams_batch.n_threads = request["threads"]
+        parameters.cpuparams.n_threads = 1  # several wait for one another without resting
+        parameters.cpuparams_batch.n_threads = 1
         parameters.n_gpu_layers = 0
         parameters.fit_params = False  # sizes are as asked, not as memory suggests
         parameters.cache_type_k = xllamacpp.ggml_type.GGML_TYPE_F32

@@ -3,7 +3,7 @@
 The arithmetic of all quantized types is that of the `gguf` package.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cloche.errors import CheckpointError
-from cloche.weights.gguf_header import GGUFFile, TensorPlace
+from cloche.weights.gguf_header import GGUFFile
 
 StoredType = Literal["F32", "F16", "BF16", "Q8_0"]
 """What cloche itself writes weights as; norms, biases, routers and positions are always F32."""
@@ -24,6 +24,7 @@ READ_TYPES = (
     *("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"),
 )
 _LARGEST_F16 = 65_504.0
+_BLOCKS = 2**14
 
 
 def read_tensor(file: GGUFFile, name: str) -> Tensor:
@@ -38,7 +39,7 @@ def read_tensor(file: GGUFFile, name: str) -> Tensor:
             f"not read; it reads {', '.join(READ_TYPES)}: get the model in one of these"
         )
     with np.errstate(all="ignore"):  # what is not finite is told below
-        numbers = _dequantized(file.stored(name), place)
+        numbers = _dequantized(file.stored(name), place.type)
     if not np.isfinite(numbers).all():
         count = int(numbers.size - np.isfinite(numbers).sum())
         raise CheckpointError(
@@ -71,20 +72,30 @@ def to_stored(tensor: Tensor, kind: GGMLQuantizationType, *, name: str) -> NDArr
         raise CheckpointError(
             f"{name} holds {largest:g}, more than F16 can ({_LARGEST_F16:g}): export as BF16 or F32"
         )
-    return quantize(numbers, kind)
+    if kind in (GGMLQuantizationType.F32, GGMLQuantizationType.F16):
+        return numbers.astype(np.float32 if kind == GGMLQuantizationType.F32 else np.float16)
+    block, block_bytes = GGML_QUANT_SIZES[kind]
+    stored = np.empty(numbers.size // block * block_bytes, np.uint8)
+    for blocks in _slices(numbers.size // block):
+        part = numbers.reshape(-1, block)[blocks].reshape(1, -1)
+        stored.reshape(-1, block_bytes)[blocks] = quantize(part, kind).reshape(-1, block_bytes)
+    return stored
 
 
-def _dequantized(data: NDArray[np.uint8], place: TensorPlace) -> NDArray[np.float32]:
+def _dequantized(data: NDArray[np.uint8], kind: GGMLQuantizationType) -> NDArray[np.float32]:
     """A copy of the tensor's own, never a window into the file."""
-    if place.type == GGMLQuantizationType.F32:
+    if kind == GGMLQuantizationType.F32:
         return data.view("<f4").astype(np.float32)
-    if place.type == GGMLQuantizationType.F16:
+    if kind == GGMLQuantizationType.F16:
         return data.view("<f2").astype(np.float32)
-    return dequantize(data.reshape(-1, place.size // _rows(place)), place.type)
+    block, block_bytes = GGML_QUANT_SIZES[kind]
+    numbers = np.empty(data.size // block_bytes * block, np.float32)
+    for blocks in _slices(data.size // block_bytes):
+        part = data.reshape(-1, block_bytes)[blocks].reshape(1, -1)
+        numbers.reshape(-1, block)[blocks] = dequantize(part, kind).reshape(-1, block)
+    return numbers
 
 
-def _rows(place: TensorPlace) -> int:
-    rows = 1
-    for length in place.shape[:-1]:
-        rows *= length
-    return rows
+def _slices(blocks: int) -> Iterator[slice]:
+    """Blocks a few at a time: the package takes many times their memory, or goes row by row."""
+    return (slice(start, start + _BLOCKS) for start in range(0, blocks, _BLOCKS))

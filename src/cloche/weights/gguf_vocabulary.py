@@ -92,5 +92,8 @@ def _roles(
     roles |= dict(zip(("eot", "eom"), others, strict=False))
     if own.pad is not None:
         roles["padding"] = own.pad
-    roles["unknown"] = _NONE if own.unk is None else own.unk
+    if own.unk is not None:
+        roles["unknown"] = own.unk
+    elif listing.kind == "llama":
+        roles["unknown"] = _NONE  # else it were token 0
     return roles

@@ -41,7 +41,7 @@ MODULES = {
 }
 JOINED = "attn.c_attn"
 PARTS = tuple(f"self_attn.{part}_proj" for part in "qkv")
-MATRICES = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
 MASKS = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")
 STORED = re.compile(r"h\.(?P<layer>\d+)\.(?P<module>.+)\.(?P<kind>weight|bias)")
 OURS = re.compile(r"layers\.(?P<layer>\d+)\.(?P<module>.+)\.(?P<kind>weight|bias)")
@@ -134,7 +134,7 @@ def _refuse_unknown(values: Values) -> None:
     values.refuse(found)
 
 
-def _canonical(name: str) -> str | None:
+def canonical_name(name: str) -> str | None:
     """OpenAI's files have no `transformer.` before their names; masks are no weights."""
     bare = name.removeprefix(PREFIX)
     if MASKS.fullmatch(bare):
@@ -143,10 +143,24 @@ def _canonical(name: str) -> str | None:
 
 
 def _to_stored(tensors: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
-    stored = {}
+    return {name: _turned(tensor, name) for name, tensor in join_names(tensors, config).items()}
+
+
+def _from_stored(name: str, tensor: Tensor) -> dict[str, Tensor]:
+    return split_names(name, _turned(tensor, name))
+
+
+def _turned(tensor: Tensor, name: str) -> Tensor:
+    """A matrix of those modules that theirs keeps transposed; anything else as it is."""
+    return tensor.t() if name.endswith(TRANSPOSED) else tensor
+
+
+def join_names(tensors: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
+    """The tensors of a model under GPT-2's names, no matrix transposed."""
     own = untied(tensors, config)
     tables = {ours: theirs for theirs, ours in TABLES.items()}
     modules = {ours: theirs for theirs, ours in MODULES.items()}
+    stored = {}
     for name, tensor in own.items():
         match = OURS.fullmatch(name)
         if match is None:
@@ -155,36 +169,30 @@ def _to_stored(tensors: Mapping[str, Tensor], config: ModelConfig) -> dict[str, 
         layer, kind = match["layer"], match["kind"]
         if match["module"] == PARTS[0]:
             parts = [own[f"layers.{layer}.{part}.{kind}"] for part in PARTS]
-            stored[f"{PREFIX}h.{layer}.{JOINED}.{kind}"] = _turned(torch.cat(parts), JOINED)
+            stored[f"{PREFIX}h.{layer}.{JOINED}.{kind}"] = torch.cat(parts)
         elif match["module"] not in PARTS:
-            module = modules[match["module"]]
-            stored[f"{PREFIX}h.{layer}.{module}.{kind}"] = _turned(tensor, module)
+            stored[f"{PREFIX}h.{layer}.{modules[match['module']]}.{kind}"] = tensor
     return stored
 
 
-def _from_stored(name: str, tensor: Tensor) -> dict[str, Tensor]:
+def split_names(name: str, tensor: Tensor) -> dict[str, Tensor]:
+    """The model's tensors in one of GPT-2's name, which is not transposed."""
     bare = name.removeprefix(PREFIX)
     match = STORED.fullmatch(bare)
     if match is None:
         return {TABLES.get(bare, bare): tensor}
     layer, module, kind = match["layer"], match["module"], match["kind"]
-    turned = _turned(tensor, module)
     if module == JOINED:
-        parts = turned.chunk(3)
         return {
-            f"layers.{layer}.{part}.{kind}": value for part, value in zip(PARTS, parts, strict=True)
+            f"layers.{layer}.{part}.{kind}": value
+            for part, value in zip(PARTS, tensor.chunk(3), strict=True)
         }
-    return {f"layers.{layer}.{MODULES[module]}.{kind}": turned}
-
-
-def _turned(tensor: Tensor, module: str) -> Tensor:
-    """A matrix of a module that theirs keeps transposed; anything else as it is."""
-    return tensor.t() if module in MATRICES and tensor.dim() == 2 else tensor
+    return {f"layers.{layer}.{MODULES[module]}.{kind}": tensor}
 
 
 GPT2_NAMES = Names(
     embedding=f"{PREFIX}wte.weight",
-    canonical=_canonical,
+    canonical=canonical_name,
     to_stored=_to_stored,
     from_stored=_from_stored,
 )
