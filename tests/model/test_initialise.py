@@ -66,7 +66,25 @@ def test_the_gpt_starts_as_the_textbooks_do():
     assert not model.get_parameter("layers.0.mlp.down_proj.bias").any()
 
 
-@pytest.mark.parametrize("family", ["qwen3", "gpt", "bigram"])
+def test_experts_and_their_router_start_as_other_matrices():
+    model = started(ModelOptions(family="moe", experts=4))
+    for matrix in ("gate", "experts.3.up_proj", "experts.0.gate_proj"):
+        assert spread(model, f"layers.1.mlp.{matrix}.weight") == pytest.approx(1 / 16, rel=0.1)
+    for expert in range(4):
+        assert not model.get_parameter(f"layers.0.mlp.experts.{expert}.down_proj.weight").any()
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_every_decoder_family_starts_with_almost_no_guess(family):
+    model = started(ModelOptions(family=family))
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+    losses = torch.nn.functional.cross_entropy(
+        model(torch.randint(300, (1, 16)))[0], torch.randint(300, (16,))
+    )
+    assert losses.item() == pytest.approx(torch.tensor(300.0).log().item(), abs=0.3)
+
+
+@pytest.mark.parametrize("family", ["qwen3", "moe", "llama", "gpt", "gpt2", "bigram"])
 def test_a_started_model_can_overfit_one_batch(family):
     torch.manual_seed(0)
     config = complete(ModelOptions(family=family), vocab_size=17, layers=2, width=32, context=8)
@@ -75,7 +93,7 @@ def test_a_started_model_can_overfit_one_batch(family):
     row = torch.randperm(17)[:9][None]  # each token has one successor, as a bigram needs
     optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
     losses = []
-    for _ in range(60):
+    for _ in range(90):
         loss = torch.nn.functional.cross_entropy(model(row[:, :-1])[0], row[0, 1:])
         optimizer.zero_grad()
         loss.backward()

@@ -1,7 +1,8 @@
 """The decoder-only Transformer: the whole model, read from the ids to the logits.
 
-One class serves the default family (Qwen3's layout) and the textbooks' GPT: the configuration
-says which norm, positions and MLP the blocks are made of. Modules bear Hugging Face's names.
+One class serves the default family (Qwen3's layout), its mixture of experts, Llama, Qwen2, GPT-2
+and the textbooks' GPT: the configuration says which norm, positions, attention and MLP the blocks
+are made of. Modules bear Hugging Face's names.
 """
 
 import torch
