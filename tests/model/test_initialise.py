@@ -91,9 +91,11 @@ def test_a_started_model_can_overfit_one_batch(family):
     model = build_model(replace(config, dropout=0.0))
     initialise(model, seed=0)
     row = torch.randperm(17)[:9][None]  # each token has one successor, as a bigram needs
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
+    # a table alone stands longer steps than what has blocks
+    rate = 0.03 if family == "bigram" else 0.01
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
     losses = []
-    for _ in range(90):
+    for _ in range(60):
         loss = torch.nn.functional.cross_entropy(model(row[:, :-1])[0], row[0, 1:])
         optimizer.zero_grad()
         loss.backward()
