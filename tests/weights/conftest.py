@@ -1,5 +1,6 @@
 """Tiny models, tokenizers and runs to save, damage and load."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +30,13 @@ def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
 def characters() -> Tokenizer:
     """One tokenizer where the kind makes no difference."""
     return CharacterTokenizer(set(TEXT))
+
+
+@pytest.fixture
+def gpt2_ranks() -> None:
+    """Skips the test where the ranks of gpt2 are not at hand."""
+    if "TIKTOKEN_CACHE_DIR" not in os.environ:
+        pytest.skip("TIKTOKEN_CACHE_DIR does not name a folder with the published ranks")
 
 
 @pytest.fixture

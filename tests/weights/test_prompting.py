@@ -90,10 +90,11 @@ def test_ids_that_are_none_are_refused(tmp_path, eos):
                 "tokenizer": {"post_processor": BOS_FIRST},
                 "tokenizer_config": {"add_bos_token": False},
             },
-            False,
+            True,
         ),
         ({"config": {"bos_token_id": 1}, "tokenizer_config": {"add_bos_token": True}}, True),
         ({"config": {}, "tokenizer_config": {"add_bos_token": True}}, False),
+        ({"config": {"bos_token_id": 1}, "tokenizer_config": {"add_bos_token": False}}, False),
         # SentencePiece alone: as transformers' class for Llama does
         ({"config": {"bos_token_id": 1}}, True),
         (

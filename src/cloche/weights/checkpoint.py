@@ -5,7 +5,6 @@ A process that dies leaves the earlier checkpoints as they were, and at most a l
 `history.sweep` removes.
 """
 
-import hashlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,8 +25,15 @@ from cloche.weights.durable import move_into_place, put_on_disk, temporary_besid
 from cloche.weights.folder import CONFIG, WEIGHTS, read_json, write_json
 from cloche.weights.hf import from_hf_config, layout_in, layout_of, to_hf_config
 from cloche.weights.history import list_steps
-from cloche.weights.manifest import CARD, MANIFEST, TRAINER, verify_model, write_manifest
-from cloche.weights.prompting import BEGINS_KEY, write_prompting
+from cloche.weights.manifest import (
+    CARD,
+    MANIFEST,
+    TRAINER,
+    file_hash,
+    verify_model,
+    write_manifest,
+)
+from cloche.weights.prompting import BEGINS_KEY, make_begin_with, write_prompting
 from cloche.weights.reading import Weights, find_weights, read_into, require_enough_tensors
 from cloche.weights.tensors import read_tensors, write_tensors
 
@@ -73,16 +79,12 @@ def save_checkpoint(
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         learned = special_ids or tokenizer.special_ids
-        tokenizer.save(temporary)
-        own = {TOKENIZER_KEY: tokenizer.fingerprint}
-        own |= {BEGINS_KEY: True} if begins_with_bos else {}
+        own = _write_tokenizer(
+            temporary, tokenizer, begins_with=learned.bos if begins_with_bos else None
+        )
         _write_model(temporary, model=model, config=config, special_ids=learned, own=own)
         write_prompting(
-            temporary,
-            special_ids=learned,
-            stop_ids=stop_ids,
-            begins_with_bos=begins_with_bos,
-            chat_template=chat_template,
+            temporary, special_ids=learned, stop_ids=stop_ids, chat_template=chat_template
         )
         if trainer is not None:
             _write_trainer(temporary, trainer)
@@ -155,7 +157,7 @@ def check_tokenizer(folder: Path) -> None:
     path = folder / TOKENIZER_FILE
     if expected is None or not path.is_file():
         return
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = file_hash(path)
     if found != expected:
         raise CheckpointError(
             f"{path} is damaged or another model's tokenizer: its SHA-256 is {found[:12]}, this "
@@ -174,6 +176,19 @@ def load_trainer(folder: Path) -> TrainerState:
         tensors={name: tensor.clone() for name, tensor in tensors.items()},
         values=read_json(folder / TRAINER_VALUES),
     )
+
+
+def _write_tokenizer(
+    folder: Path, tokenizer: Tokenizer, *, begins_with: int | None
+) -> dict[str, Any]:
+    """Save it; what config.json is to say of it, and of the token that prompts begin with."""
+    tokenizer.save(folder)
+    if begins_with is None:
+        return {TOKENIZER_KEY: tokenizer.fingerprint}
+    names = {number: name for name, number in tokenizer.special_tokens.items()}
+    name = names.get(begins_with) or tokenizer.token_text(begins_with)
+    make_begin_with(folder, bos=begins_with, name=name)
+    return {TOKENIZER_KEY: file_hash(folder / TOKENIZER_FILE), BEGINS_KEY: True}
 
 
 def _write_model(

@@ -15,7 +15,10 @@ TRAINER = "trainer"
 def write_manifest(folder: Path) -> None:
     """List every file below `folder` in its manifest.json."""
     files = {
-        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": _hash(path)}
+        path.relative_to(folder).as_posix(): {
+            "bytes": path.stat().st_size,
+            "sha256": file_hash(path),
+        }
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
@@ -58,7 +61,7 @@ def _verify_file(folder: Path, name: str, listed: dict[str, Any]) -> None:
             raise CheckpointError(
                 f"{path} is damaged: it holds {size} bytes instead of {listed['bytes']}"
             )
-        if _hash(path) != listed["sha256"]:
+        if file_hash(path) != listed["sha256"]:
             raise CheckpointError(f"{path} is damaged: its contents changed since it was saved")
     except FileNotFoundError as exc:
         raise CheckpointError(f"{path} is missing") from exc
@@ -66,6 +69,7 @@ def _verify_file(folder: Path, name: str, listed: dict[str, Any]) -> None:
         raise CheckpointError(f"{path} cannot be read: {exc}") from exc
 
 
-def _hash(path: Path) -> str:
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -46,8 +46,8 @@ def load_stop_ids(folder: Path) -> tuple[int, ...]:
 def load_begins_with_bos(folder: Path) -> bool:
     """Whether prompts of the model in this folder begin with its beginning-of-text token.
 
-    A folder that cloche has not written says so in tokenizer_config.json, or in the post-processor
-    of its tokenizer.json, as Llama 3 does.
+    A folder that cloche has not written says so in the post-processor of its tokenizer.json, which
+    is all that transformers 5 heeds, or in tokenizer_config.json.
     """
     own = read_json_if_any(folder / CONFIG).get(BEGINS_KEY)
     if isinstance(own, bool):
@@ -55,11 +55,12 @@ def load_begins_with_bos(folder: Path) -> bool:
     bos = load_special_ids(folder).bos
     beside = read_json_if_any(folder / CONFIG_FILE)
     told = beside.get(ADD_BOS)
-    if bos is None or isinstance(told, bool):
-        return bos is not None and bool(told)
-    if not (folder / TOKENIZER_FILE).exists():  # SentencePiece: Llama's class begins with bos
-        return beside.get("tokenizer_class", LLAMA_CLASSES[0]) in LLAMA_CLASSES
-    return bos in _put_first_by_tokenizer(folder)
+    if bos is None or told is True:
+        return bos is not None
+    if (folder / TOKENIZER_FILE).exists():
+        return bos in _ids_put_first(_post_processor(folder))
+    # SentencePiece alone: Llama's class begins with bos unless told otherwise
+    return told is None and beside.get("tokenizer_class", LLAMA_CLASSES[0]) in LLAMA_CLASSES
 
 
 def load_chat_template(folder: Path) -> str | None:
@@ -90,10 +91,9 @@ def write_prompting(
     *,
     special_ids: SpecialIds,
     stop_ids: Sequence[int],
-    begins_with_bos: bool,
     chat_template: str | None,
 ) -> None:
-    """Write generation_config.json, and beside the tokenizer what else other tools look for."""
+    """Write generation_config.json, and the chat template where there is one."""
     ids: dict[str, Any] = {
         "bos_token_id": special_ids.bos,
         "eos_token_id": special_ids.eos,
@@ -102,12 +102,28 @@ def write_prompting(
     if stop_ids:
         ids["eos_token_id"] = stop_ids[0] if len(stop_ids) == 1 else list(stop_ids)
     write_json(folder / GENERATION_CONFIG, {k: v for k, v in ids.items() if v is not None})
-    if begins_with_bos or _put_first_by_tokenizer(folder):  # what tokenizer.json says is overruled
-        path = folder / CONFIG_FILE
-        write_json(path, read_json(path) | {ADD_BOS: begins_with_bos})
     if chat_template is not None:
         path = folder / CHAT_TEMPLATE
         path.write_text(chat_template, encoding="utf-8", newline="")
+
+
+def make_begin_with(folder: Path, *, bos: int, name: str) -> None:
+    """Have other tools, too, set the token of that id and name before a text.
+
+    Changes tokenizer.json in `folder`, unless it does so already, and tokenizer_config.json.
+    """
+    path = folder / CONFIG_FILE
+    write_json(path, read_json(path) | {ADD_BOS: True})
+    if bos not in _ids_put_first(_post_processor(folder)):
+        _add_post_processor(folder, _template(bos, name))
+
+
+def make_begin_plainly(folder: Path) -> None:
+    """Have other tools, too, set nothing before a text; changes tokenizer.json where it does."""
+    if _ids_put_first(_post_processor(folder)):
+        path = folder / CONFIG_FILE
+        write_json(path, read_json(path) | {ADD_BOS: False})
+        _add_post_processor(folder, None)
 
 
 def _ids_in(folder: Path, name: str) -> dict[str, list[int]]:
@@ -128,9 +144,36 @@ def _ids_in(folder: Path, name: str) -> dict[str, list[int]]:
     return found
 
 
-def _put_first_by_tokenizer(folder: Path) -> set[int]:
-    """The ids that the tokenizer.json in a folder sets before a text."""
-    return _ids_put_first(read_json_if_any(folder / TOKENIZER_FILE).get("post_processor"))
+def _post_processor(folder: Path) -> Any:
+    """What tokenizer.json says is added to a text's tokens."""
+    return read_json_if_any(folder / TOKENIZER_FILE).get("post_processor")
+
+
+def _add_post_processor(folder: Path, added: dict[str, Any] | None) -> None:
+    """Put `added` in place of whatever adds tokens; what only counts characters stays."""
+    path = folder / TOKENIZER_FILE
+    saved = read_json(path)
+    now = saved.get("post_processor")
+    parts = now.get("processors", [now]) if isinstance(now, dict) else []
+    kept = [part for part in parts if part.get("type") == "ByteLevel"]
+    processors = kept + ([] if added is None else [added])
+    if len(processors) > 1:
+        saved["post_processor"] = {"type": "Sequence", "processors": processors}
+    else:
+        saved["post_processor"] = processors[0] if processors else None
+    write_json(path, saved)
+
+
+def _template(bos: int, name: str) -> dict[str, Any]:
+    """A post-processor that sets one token before a text, and before the second of two."""
+    first, second = ({"SpecialToken": {"id": name, "type_id": n}} for n in (0, 1))
+    texts = [{"Sequence": {"id": letter, "type_id": n}} for n, letter in enumerate("AB")]
+    return {
+        "type": "TemplateProcessing",
+        "single": [first, texts[0]],
+        "pair": [first, texts[0], second, texts[1]],
+        "special_tokens": {name: {"id": name, "ids": [bos], "tokens": [name]}},
+    }
 
 
 def _ids_put_first(processor: Any) -> set[int]:
