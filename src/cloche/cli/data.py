@@ -51,8 +51,9 @@ class Show:
     """Seed of the stories: the same seed tells the same worlds in both languages."""
     part: Literal["train", "held_out"] = "train"
     """Stories to train on, or ones whose combinations never appear there."""
-    format: Literal["text", "questions", "pairs", "parallel"] = "text"
-    """text, or JSON rows: questions with answers, pairs of continuations, or both languages."""
+    format: Literal["text", "questions", "pairs", "parallel", "sentences"] = "text"
+    """text, or JSON rows: questions with answers, pairs of continuations, stories in both
+    languages, or single sentences with their translation, to train a seq2seq model on."""
 
 
 @dataclass(frozen=True)
@@ -156,11 +157,27 @@ def _show_stories(command: Show, size: int) -> int:
         text = stories_text(command.lang, size_bytes=size, seed=command.seed, part=command.part)
         sys.stdout.write(text)
         return 0
+    if command.format == "sentences":
+        return _show_sentences(command, size)
     rows = story_rows(
         command.format, command.lang, size_bytes=size, seed=command.seed, part=command.part
     )
     for row in rows:
         print(json.dumps(row, ensure_ascii=False))
+    return 0
+
+
+def _show_sentences(command: Show, size: int) -> int:
+    from cloche.cli.sampling import tell
+    from cloche.data.stories.sentences import sentence_pairs
+
+    found = sentence_pairs(command.lang, size_bytes=size, seed=command.seed, part=command.part)
+    for source, target in found.pairs:
+        print(json.dumps({"source": source, "target": target}, ensure_ascii=False))
+    tell(
+        f"{len(found.pairs):,} different sentences; {found.kept_share:.1%} of the {found.told:,} "
+        "told have a translation that they settle themselves, and the others are left out"
+    )
     return 0
 
 

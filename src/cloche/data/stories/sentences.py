@@ -6,31 +6,32 @@ know. A pair is kept by three rules that look at the two sentences alone:
 
 1. both name the same people;
 2. the English has no they, them, their or themselves;
-3. none of the stories told puts the same English in other Chinese.
+3. none of the stories told puts the same sentence in two ways.
 
 Of the sentences told, about 93% are kept. What is left over are a few free choices of wording (a
 fence is 篱笆 or 栅栏), in under half a percent of them.
 """
 
 import re
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 
 from cloche.data.stories import words
-from cloche.data.stories.corpus import story
+from cloche.data.stories.catalogue import Part
+from cloche.data.stories.rows import story_rows
+from cloche.data.stories.teller import Language
 from cloche.data.stories.world import Person
-from cloche.errors import SettingError
 
 _THEY = re.compile(r"\b(they|them|their|theirs|themselves)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class SentencePairs:
-    """English sentences with their Chinese ones, all different."""
+    """Sentences with their translations, no source twice."""
 
     pairs: tuple[tuple[str, str], ...]
-    """English and Chinese, in the order they are told."""
+    """Source and target, in the order they are told."""
     told: int
     """Sentences in all stories, also those told before."""
     left_out: int
@@ -42,20 +43,24 @@ class SentencePairs:
         return 1.0 - self.left_out / self.told
 
 
-def sentence_pairs(stories: int, *, seed: int = 0) -> SentencePairs:
-    """The different sentences of the first `stories` stories whose translation is settled."""
-    if stories < 1:
-        raise SettingError(f"sentences need at least 1 story, got {stories}")
-    chinese_of: dict[str, str | None] = {}
-    times: dict[str, int] = {}
-    told = 0
-    for english, chinese in _told(stories, seed=seed):
-        told += 1
-        times[english] = times.get(english, 0) + 1
-        same = chinese_of.get(english, chinese) == chinese and is_settled(english, chinese)
-        chinese_of[english] = chinese if same else None
-    pairs = tuple((e, c) for e, c in chinese_of.items() if c is not None)
-    return SentencePairs(pairs, told, told - sum(times[english] for english, _ in pairs))
+def sentence_pairs(
+    language: Language, *, size_bytes: int, seed: int, part: Part = "train"
+) -> SentencePairs:
+    """The sentences of stories whose translation is settled, from `language` into the other one.
+
+    The stories are those of index 0, 1, ... until their text in `language` reaches the size.
+    """
+    target_of: dict[str, str | None] = {}
+    times: Counter[str] = Counter()
+    for row in story_rows("parallel", language, size_bytes=size_bytes, seed=seed, part=part):
+        for english, chinese in zip(row["en"], row["zh"], strict=True):
+            source, target = (english, chinese) if language == "en" else (chinese, english)
+            times[source] += 1
+            settled = target_of.get(source, target) == target and is_settled(english, chinese)
+            target_of[source] = target if settled else None
+    pairs = tuple((source, target) for source, target in target_of.items() if target is not None)
+    kept = sum(times[source] for source, _ in pairs)
+    return SentencePairs(pairs, told=times.total(), left_out=times.total() - kept)
 
 
 def is_settled(english: str, chinese: str) -> bool:
@@ -65,12 +70,6 @@ def is_settled(english: str, chinese: str) -> bool:
     in_english, in_chinese = _names()
     named = {name.lower() for name in in_english.findall(english)}
     return named == {_english_name()[name] for name in in_chinese.findall(chinese)}
-
-
-def _told(stories: int, *, seed: int) -> Iterator[tuple[str, str]]:
-    for index in range(stories):
-        english, chinese = (story(index, seed=seed, language=lang) for lang in ("en", "zh"))
-        yield from zip(english.sentences, chinese.sentences, strict=True)
 
 
 @cache
