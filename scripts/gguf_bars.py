@@ -72,12 +72,12 @@ def smollm(folder: Path, *, source: Path | None = None) -> bool:
     texts = [f"<|im_start|>user\n{q}<|im_end|>\n<|im_start|>assistant\n" for q in QUESTIONS]
     prompts = [ours.tokenizer.encode(text, allowed_special=special) for text in texts]
     same_ids = sum(their_tokenizer.encode(t) == i for t, i in zip(texts, prompts, strict=True))
-    largest = 0.0
     with torch.no_grad():
-        for prompt in prompts:
-            ids = torch.tensor([prompt])
-            apart = (ours.model(ids) - theirs(ids).logits).abs().max()
-            largest = max(largest, float(apart))
+        apart = [
+            (ours.model(ids) - theirs(ids).logits).abs().max()
+            for ids in (torch.tensor([prompt]) for prompt in prompts)
+        ]
+    largest = float(torch.stack(apart).max())  # of tensors, so that a NaN is not lost
     answers = _answers(ours.model, ours.tokenizer, prompts, tokens=NEW_TOKENS)
     written = _their_answers(theirs, prompts, tokens=NEW_TOKENS)
     same_answers = sum(a == b for a, b in zip(answers, written, strict=True))

@@ -79,6 +79,8 @@ def check_gguf(path: Path, *, model: LanguageModel, tokenizer: Tokenizer, kind: 
     """
     read = import_gguf(path)
     texts = _texts(tokenizer)
+    if not texts:
+        raise CheckpointError("the tokenizer reads no text at all, so the export cannot be checked")
     ids = [tokenizer.encode(text) for text in texts]
     found = [read.tokenizer.encode(text) for text in texts]
     _compare_ids(texts, ids, found, by="cloche")
@@ -191,7 +193,9 @@ def _compare_with_llama_cpp(
     _compare_texts([tokenizer.decode(each) for each in ids], answers.pieces, by="llama.cpp")
     for (sequence, logits), likeliest in zip(ends, answers.likeliest, strict=True):
         ours = logits.log_softmax(-1)
-        apart = max(abs(float(ours[number]) - theirs) for number, theirs in likeliest)
+        numbers, theirs = zip(*likeliest, strict=True)
+        # of tensors, so that a NaN is not lost
+        apart = float((ours[list(numbers)] - torch.tensor(theirs)).abs().max())
         if not apart <= most:
             raise CheckpointError(
                 f"llama.cpp computes something else from the export: logarithms of probabilities "

@@ -9,6 +9,7 @@ Source: https://github.com/ggml-org/llama.cpp/tree/master/tools/server
 import importlib
 import importlib.util
 import json
+import math
 import subprocess
 import sys
 import urllib.error
@@ -79,7 +80,13 @@ def ask_llama_cpp(path: Path, questions: Questions) -> Answers:
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip()[-_MOST_SHOWN:]
         raise CheckpointError(f"llama.cpp cannot use {path}: {said}")
-    return Answers(**json.loads(done.stdout))
+    answers = json.loads(done.stdout)
+    answers["likeliest"] = [
+        # JSON has no NaN: llama.cpp writes null
+        [(number, math.nan if logarithm is None else logarithm) for number, logarithm in best]
+        for best in answers["likeliest"]
+    ]
+    return Answers(**answers)
 
 
 class _Server:
