@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from pair_bars import reverse, translate
 from text_bars import prepare_kills, prepare_memory
 
 from cloche.data.corpora import resolve
@@ -177,6 +178,8 @@ BARS: dict[str, Callable[[Path], bool]] = {
     "prepare-kills": prepare_kills,
     "prepare-memory": prepare_memory,
     "ngrams": ngrams,
+    "reverse": reverse,
+    "translate": translate,
     "shakespeare-2": lambda folder: shakespeare(folder, minutes=2, limit=1.88),
     "tangshi": tangshi,
     "shakespeare-10": lambda folder: shakespeare(folder, minutes=10, limit=1.65),
