@@ -79,7 +79,7 @@ def save_checkpoint(
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         learned = special_ids or tokenizer.special_ids
-        own = _write_tokenizer(
+        own = write_tokenizer(
             temporary, tokenizer, begins_with=learned.bos if begins_with_bos else None
         )
         _write_model(temporary, model=model, config=config, special_ids=learned, own=own)
@@ -178,7 +178,7 @@ def load_trainer(folder: Path) -> TrainerState:
     )
 
 
-def _write_tokenizer(
+def write_tokenizer(
     folder: Path, tokenizer: Tokenizer, *, begins_with: int | None
 ) -> dict[str, Any]:
     """Save it; what config.json is to say of it, and of the token that prompts begin with."""
@@ -199,8 +199,7 @@ def _write_model(
     special_ids: SpecialIds,
     own: dict[str, Any],
 ) -> None:
-    described = to_hf_config(config, special_ids) | own
-    write_json(folder / CONFIG, described)
+    write_json(folder / CONFIG, to_hf_config(config, special_ids) | own)
     if from_hf_config(read_json(folder / CONFIG)) != config:
         raise CheckpointError(f"{folder / CONFIG} does not describe the model just written to it")
     tensors = {

@@ -9,6 +9,7 @@ import re
 import shutil
 import stat
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 LEFTOVER = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.(?P<kind>tmp|old)")
@@ -49,10 +50,14 @@ def move_into_place(temporary: Path, folder: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link, or a folder with all that is in it; what is not there is no error."""
+    """Remove a file, a link, or a folder with all that is in it, as far as that can be done now.
+
+    What stays, a later sweep removes.
+    """
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
-    else:
+        return
+    with suppress(OSError):
         path.unlink(missing_ok=True)
 
 

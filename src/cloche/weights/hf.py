@@ -40,9 +40,16 @@ def layout_in(values: dict[str, Any]) -> Layout:
 
 def to_hf_config(config: ModelConfig, special_ids: SpecialIds) -> dict[str, Any]:
     """The contents of config.json for a model and the special tokens of its tokenizer."""
-    return layout_of(config).to_values(config) | {
-        "dtype": "float32",
-        "torch_dtype": "float32",  # the name before transformers 4.56
+    return in_layout(layout_of(config), config, special_ids, dtype="float32")
+
+
+def in_layout(
+    layout: Layout, config: ModelConfig, special_ids: SpecialIds, *, dtype: str
+) -> dict[str, Any]:
+    """The same for a layout that has no obstacles to the model, and weights of that dtype."""
+    return layout.to_values(config) | {
+        "dtype": dtype,
+        "torch_dtype": dtype,  # the name before transformers 4.56
         "bos_token_id": special_ids.bos,
         "eos_token_id": special_ids.eos,
         "pad_token_id": special_ids.pad,
