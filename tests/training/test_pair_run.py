@@ -17,7 +17,8 @@ from cloche.model.config import ModelOptions
 from cloche.model.presets import complete
 from cloche.run import read_metrics
 from cloche.training.events import Sampled, StepDone
-from cloche.training.options import RunOptions
+from cloche.training.optim import build_optimizers
+from cloche.training.options import RunOptions, TrainOptions
 from cloche.training.pair_objective import TargetTokens
 
 NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -209,3 +210,16 @@ def test_one_batch_of_pairs_is_learned_by_heart():
         loss.backward()
         optimizer.step()
     assert float(loss.detach()) < 0.05
+
+
+def test_the_matrices_of_both_sides_are_moved_by_muon_and_nothing_is_left_out():
+    model, _ = small_training()
+    optimizers = build_optimizers(model, TrainOptions(optimizer="muon"), learning_rate=0.02)
+    moved = {
+        part: {optimizers.names[p] for group in optimizer.param_groups for p in group["params"]}
+        for part, optimizer in optimizers.parts.items()
+    }
+    assert {name.split(".")[0] for name in moved["muon"]} == {"encoder", "decoder"}
+    assert "decoder.layers.0.cross_attn.k_proj.weight" in moved["muon"]
+    assert "embed_tokens.weight" in moved["adamw"]
+    assert moved["muon"] | moved["adamw"] == {name for name, _ in model.named_parameters()}
