@@ -1,6 +1,7 @@
 """The command `cloche`: finds the verb, loads only its file, turns errors into exit statuses."""
 
 import importlib
+import keyword
 import os
 import signal
 import sys
@@ -14,6 +15,8 @@ VERBS = {
     "eval": "measure how well a model predicts a text",
     "tokenize": "show a text as tokens, how they came about, and how much each carries",
     "data": "look at texts: list, show, inspect, fetch; prepare them for training",
+    "import": "take a foreign model in: a Hugging Face folder, a GGUF file, a PyTorch file",
+    "export": "write a model for other tools: a Hugging Face folder or a GGUF file, checked",
     "replay": "compute published results anew, and hold them beside the printed ones",
     "bench": "time cloche against bare libraries on this machine",
     "demo": "train on the built-in stories for a minute and read the result",
@@ -34,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     if verb not in VERBS:
         return _unknown(verb)
     try:
-        return importlib.import_module(f"cloche.cli.{verb}").main(rest)
+        return importlib.import_module(f"cloche.cli.{_file_of(verb)}").main(rest)
     except ClocheError as exc:
         print(f"cloche: {exc}", file=sys.stderr)
         return USER_ERROR
@@ -67,6 +70,11 @@ def version() -> str:
     from importlib.metadata import version as installed
 
     return f"cloche {installed('cloche')}"
+
+
+def _file_of(verb: str) -> str:
+    """The verb's file: of its name, but for a name that Python keeps for itself."""
+    return f"{verb}_" if keyword.iskeyword(verb) else verb
 
 
 def _unknown(verb: str) -> int:

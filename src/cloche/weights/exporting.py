@@ -34,6 +34,7 @@ from cloche.weights.expressing import Expressed, express
 from cloche.weights.folder import CONFIG, WEIGHTS, write_json
 from cloche.weights.hf import in_layout
 from cloche.weights.imported import Imported
+from cloche.weights.importing import refuse_existing
 from cloche.weights.manifest import CARD, file_hash
 from cloche.weights.prompting import BEGINS_KEY, make_begin_plainly, write_prompting
 from cloche.weights.tensors import write_tensors
@@ -66,8 +67,7 @@ def export_folder(
     Raises CheckpointError where no class of Hugging Face computes the model, with the reasons,
     where the check fails, and where the disk refuses.
     """
-    if out.exists() or out.is_symlink():
-        raise CheckpointError(f"{out} exists already: name another folder with --out")
+    refuse_existing(out)
     expressed = express(parts.model, parts.config)
     was_training = parts.model.training
     temporary = temporary_beside(out)

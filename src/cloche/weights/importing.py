@@ -112,8 +112,7 @@ def as_family(imported: Imported, family: Family) -> Imported:
 
 def save_imported(imported: Imported, out: Path, *, card: str) -> None:
     """Write a checkpoint folder, whole or absent. CheckpointError where `out` exists already."""
-    if out.exists() or out.is_symlink():
-        raise CheckpointError(f"{out} exists already: name another folder with --out")
+    refuse_existing(out)
     sweep_beside(out)
     save_checkpoint(
         out,
@@ -126,6 +125,12 @@ def save_imported(imported: Imported, out: Path, *, card: str) -> None:
         begins_with_bos=imported.begins_with_bos,
         chat_template=imported.chat_template,
     )
+
+
+def refuse_existing(out: Path) -> None:
+    """CheckpointError where something of this name exists: nothing is ever written over."""
+    if out.exists() or out.is_symlink():
+        raise CheckpointError(f"{out} exists already: name another with --out")
 
 
 def import_card(imported: Imported) -> str:
