@@ -57,6 +57,14 @@ def test_the_encoding_is_detected_and_the_fingerprint_does_not_depend_on_it(tmp_
     assert found[1][1].encoding in ("gbk", "gb18030")
 
 
+@pytest.mark.parametrize("text", [TSV, JSONL, "\n" + JSONL])
+def test_standard_input_is_a_table_or_lines_of_json(tmp_path, text):
+    spooled = tmp_path / "spooled"
+    spooled.write_text(text, encoding="utf-8")
+    sources = find_sources(["-"], stdin_file=spooled)
+    assert list(read_pairs(sources, inspect_pairs(sources))) == WANTED
+
+
 def test_columns_are_taken_by_name_and_by_number(tmp_path):
     path = tmp_path / "x.tsv"
     path.write_text("en\tzh\nyes\t是\n", encoding="utf-8")

@@ -159,6 +159,18 @@ def test_tokens_of_running_text_are_refused(table, tmp_path):
         cloche.train(run.folder / "tokens", out=tmp_path / "other", options=SMALL)
 
 
+def test_tokens_of_another_folder_are_never_removed_through_a_link(table, tmp_path):
+    book = tmp_path / "book.txt"
+    book.write_text("Some text. " * 200, encoding="utf-8")
+    options = {k: v for k, v in SMALL.items() if k != "model.family"}
+    cloche.train(book, out=tmp_path / "other", options={**options, "model.context": 8})
+    before = sorted((tmp_path / "other" / "tokens").rglob("*"))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "tokens").symlink_to(tmp_path / "other" / "tokens")
+    assert cloche.train(table, out=tmp_path / "run", options=SMALL).finished
+    assert sorted((tmp_path / "other" / "tokens").rglob("*")) == before
+
+
 def small_training(*, label_smoothing=0.0):
     config = complete(
         ModelOptions(family="seq2seq", heads=2), vocab_size=12, layers=1, width=16, context=9

@@ -2,8 +2,9 @@
 
 A `.tsv` or `.txt` has a pair in each line, the cells parted by tabs and never quoted, as sentence
 collections come; a `.csv` quotes cells as spreadsheets do; a `.jsonl` has an object in each line,
-a `.json` a list of them. White space around a cell is no part of it. Every row that is no pair is
-named with what is wrong, or counted where the caller skips such rows.
+a `.json` a list of them; on standard input, lines that begin with a brace are such objects. White
+space around a cell is no part of it. Every row that is no pair is named with what is wrong, or
+counted where the caller skips such rows.
 """
 
 import csv
@@ -18,7 +19,7 @@ from cloche.errors import TextError
 from cloche.text.detection import detect_encoding
 from cloche.text.encodings import decode_blocks, find_lone_surrogate
 from cloche.text.rows import lines
-from cloche.text.sources import SourceFile, refuse_binary
+from cloche.text.sources import STANDARD_INPUT, SourceFile, refuse_binary
 
 USUAL_COLUMNS = ("source", "target")
 """What the two columns or keys are called, unless others are named."""
@@ -308,7 +309,7 @@ class _ObjectList(_Objects):
 def _open(source: SourceFile, encoding: str, *, columns: Sequence[str], bad: BadRows) -> _Rows:
     """The file as what its ending says it is."""
     ending = _ending(source)
-    if source.format == "jsonl":
+    if source.format == "jsonl" or _is_piped_json(source, encoding):
         return _Objects(source, encoding, columns, bad)
     if ending == ".json":
         return _ObjectList(source, encoding, columns, bad)
@@ -317,6 +318,17 @@ def _open(source: SourceFile, encoding: str, *, columns: Sequence[str], bad: Bad
     if source.format in ("csv", "text"):
         return _Table(source, encoding, columns, bad)
     raise TextError(f"pairs are read from .tsv, .csv, .jsonl and .json, and {source.name} is none")
+
+
+def _is_piped_json(source: SourceFile, encoding: str) -> bool:
+    """Whether standard input, which has no ending, begins as a line of JSON does."""
+    if source.name != STANDARD_INPUT:
+        return False
+    with source.open_bytes() as stream:
+        for text in decode_blocks(stream, encoding, name=source.name):
+            if begin := text.lstrip():
+                return begin.startswith("{")
+    return False
 
 
 def _encoding(source: SourceFile, given: str | None) -> str:

@@ -110,6 +110,8 @@ def prepare_run_pairs(
     for line in describe_pairs(reports):
         say(line)
     if not begun:
+        if folder.is_symlink():
+            folder.unlink()  # it leads to tokens that are not ours to make anew
         return prepare_pairs(
             folder, sources, reports, text=options.text, data=options.data, tell=say
         )
