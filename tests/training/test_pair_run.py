@@ -35,6 +35,7 @@ SMALL = {
     "model.layers": 1,
     "model.width": 32,
     "text.tokenizer": "characters",
+    "train.precision": "float32",  # auto measures, and may choose otherwise on a busy machine
     "train.steps": 8,
     "train.eval_every": 4,
     "train.batch": 8,
