@@ -147,9 +147,8 @@ def complete_pair_options(
     tokens = tokens_within(budget, config)
     if options.train.steps is not None:
         tokens = min(tokens, float(options.train.steps * SMALLEST_BATCH_TOKENS))
-    batch = options.train.batch or whole_parts(
-        choose_batch(config, steps_tokens=tokens), options.train.accumulate
-    )
+    usual = min(choose_batch(config, steps_tokens=tokens), max(4, len(pairs["train"]) // 8))
+    batch = options.train.batch or whole_parts(usual, options.train.accumulate)
     config = replace(config, context=context)
     step_seconds = None
     if options.train.steps is None:
