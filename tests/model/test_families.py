@@ -59,6 +59,14 @@ def test_a_size_of_gpt2_refuses_what_contradicts_it():
         completed(family="gpt2", size="small", layers=3)
 
 
+@pytest.mark.parametrize("family", ["qwen3", "moe", "llama", "gpt", "gpt2"])
+@pytest.mark.parametrize("kv_heads", [1, 2, 3, 4])
+def test_heads_are_chosen_so_that_those_of_keys_divide_them(family, kv_heads):
+    config = completed(family=family, kv_heads=kv_heads)
+    assert config.heads % kv_heads == 0
+    assert config.heads * config.head_dim == config.width
+
+
 def test_ntk_scaling_is_another_base():
     config = completed(rope_scaling="ntk", rope_factor=4.0)
     assert config.rope_scaling is None
@@ -81,10 +89,18 @@ def test_linear_scaling_remembers_the_context_it_was_stretched_from():
         ({"family": "llama", "encoder_layers": 2}, "which has no encoder"),
         ({"family": "moe", "experts": 2, "experts_used": 3}, "is more than model.experts 2"),
         ({"rope_factor": 2.0}, "belong together"),
-        ({"rope_factor": 0.5, "rope_scaling": "ntk"}, "model.rope-factor must be at least 1"),
+        (
+            {"rope_factor": 0.5, "rope_scaling": "ntk"},
+            "model.rope-factor must be from 1",
+        ),
         ({"family": "gpt", "positions": "learned", "rope_theta": 9.0}, "turn rotary positions"),
         ({"family": "gpt", "rope_theta": 9.0}, "turn rotary positions"),
         ({"rope_theta": 1.0}, "model.rope-theta must be above 1"),
+        ({"rope_theta": float("inf")}, "model.rope-theta must be above 1 and at most 1e+12"),
+        ({"rope_factor": float("inf"), "rope_scaling": "ntk"}, "model.rope-factor must be from 1"),
+        ({"rope_factor": 1e11, "rope_scaling": "ntk"}, "use a smaller model.rope-factor"),
+        ({"family": "gpt2", "size": "small", "mlp_width": 10}, "is not that of model.size small"),
+        ({"family": "gpt2", "size": "small", "positions": "none"}, "is not that of model.size"),
         ({"window": 0}, "model.window must be at least 1"),
         ({"family": "seq2seq", "window": 4}, "model.window has no meaning"),
     ],

@@ -14,6 +14,7 @@ Stretch = Literal["linear", "ntk", "yarn"]
 Activation = Literal["swiglu", "gelu", "gelu_tanh", "relu", "relu_squared"]
 Smoothing = Literal["kneser-ney", "additive"]
 
+LARGEST_THETA = 1e12
 LARGEST_ORDER = 10
 LARGEST_TABLES = 2**31 - 1  # an n-gram's place in its table is kept in 32 bits while counting
 COUNTED_ONLY = ("order", "smoothing", "max_ngrams")
@@ -160,10 +161,15 @@ class ModelOptions:
             )
         if (self.rope_scaling is None) != (self.rope_factor is None):
             found.append("model.rope-scaling and model.rope-factor belong together: give both")
-        if self.rope_factor is not None and not self.rope_factor >= 1.0:
-            found.append(f"model.rope-factor must be at least 1, got {self.rope_factor}")
-        if self.rope_theta is not None and not self.rope_theta > 1.0:
-            found.append(f"model.rope-theta must be above 1, got {self.rope_theta}")
+        if not 1.0 <= (1.0 if self.rope_factor is None else self.rope_factor) <= LARGEST_THETA:
+            found.append(
+                f"model.rope-factor must be from 1 to {LARGEST_THETA:g}, got {self.rope_factor}"
+            )
+        if not 1.0 < (10_000.0 if self.rope_theta is None else self.rope_theta) <= LARGEST_THETA:
+            found.append(
+                f"model.rope-theta must be above 1 and at most {LARGEST_THETA:g}, "
+                f"got {self.rope_theta}"
+            )
         return found
 
 
@@ -231,6 +237,11 @@ class ModelConfig:
             found.append(
                 f"model.heads {self.heads} is not divisible by model.kv-heads {self.kv_heads}: "
                 "each key and value head serves the same number of query heads"
+            )
+        if not self.rope_theta <= LARGEST_THETA:
+            found.append(
+                f"the base of the rotary positions must be at most {LARGEST_THETA:g}, got "
+                f"{self.rope_theta:g}: use a smaller model.rope-factor"
             )
         if self.positions == "rotary" and self.head_dim % 2:
             found.append(

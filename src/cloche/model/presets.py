@@ -81,7 +81,7 @@ def complete(
     `layers`, `width`, `context`, `dropout` and `tied` are what was planned; each counts only
     where the user said nothing. Raises SettingError with everything that does not fit together.
     """
-    _raise_any(options.problems())
+    _raise_any(option_problems(options))
     if options.family == "ngram":
         return _ngram(options, vocab_size)
     if options.size is not None:
@@ -92,7 +92,9 @@ def complete(
     traits = TRAITS[options.family]
     width = _given(options.width, width)
     layers = _given(options.layers, layers)
-    heads, head_dim = _heads(options.family, width, asked=options.heads)
+    heads, head_dim = _heads(
+        options.family, width, asked=options.heads, shared_by=_given(options.kv_heads, 1)
+    )
     norm: Norm = _given(options.norm, traits.norm)
     activation: Activation = _given(options.activation, traits.activation)
     config = ModelConfig(
@@ -123,17 +125,52 @@ def complete(
     return config
 
 
-def _published_size(options: ModelOptions, size: Size) -> tuple[ModelOptions, int]:
-    """The options of that size of GPT-2, and its context; what is given beside it must agree."""
+def option_problems(options: ModelOptions) -> list[str]:
+    """What cannot be used, whatever the text: the options' own problems, and the family's."""
+    found = options.problems()
+    traits = TRAITS.get(options.family)
+    if traits is None:
+        return found
+    positions = _given(options.positions, traits.positions)
+    if positions != "rotary" and (options.rope_scaling or options.rope_theta):
+        found.append(
+            "model.rope-theta and model.rope-scaling turn rotary positions; with model.positions "
+            f"{positions} leave them out"
+        )
+    if options.size is not None:
+        found += _other_than_published(options, options.size)
+    return found
+
+
+def _other_than_published(options: ModelOptions, size: Size) -> list[str]:
+    """What is given beside a size of GPT-2 and is not what it has."""
     layers, heads, width = GPT2_SIZES[size]
-    shape = {"layers": layers, "heads": heads, "width": width}
-    _raise_any(
-        [
-            f"model.{name} {given} is not that of model.size {size}, {value}: leave one out"
-            for name, value in shape.items()
-            if (given := getattr(options, name)) not in (None, value)
-        ]
-    )
+    traits = TRAITS["gpt2"]
+    published = {
+        "layers": layers,
+        "heads": heads,
+        "width": width,
+        "kv_heads": heads,
+        "mlp_width": 4 * width,
+        "norm": traits.norm,
+        "positions": traits.positions,
+        "activation": traits.activation,
+        "tied": True,
+        "qkv_bias": True,
+        "head_bias": False,
+        "window": None,
+    }
+    return [
+        f"model.{name.replace('_', '-')} {given} is not that of model.size {size}, {value}: "
+        "leave one out"
+        for name, value in published.items()
+        if (given := getattr(options, name)) not in (None, value)
+    ]
+
+
+def _published_size(options: ModelOptions, size: Size) -> tuple[ModelOptions, int]:
+    """The options of that size of GPT-2, and its context."""
+    layers, heads, width = GPT2_SIZES[size]
     return replace(options, layers=layers, heads=heads, width=width), GPT2_CONTEXT
 
 
@@ -141,11 +178,6 @@ def _with_rope(config: ModelConfig, options: ModelOptions) -> ModelConfig:
     """The rotary positions as asked for: another base, stretched, or as they are."""
     theta = _given(options.rope_theta, config.rope_theta)
     kind, factor = options.rope_scaling, options.rope_factor
-    if config.positions != "rotary" and (kind or options.rope_theta):
-        raise SettingError(
-            "model.rope-theta and model.rope-scaling turn rotary positions; with model.positions "
-            f"{config.positions} leave them out"
-        )
     if kind is None or factor is None:
         return replace(config, rope_theta=theta)
     if kind == "ntk":
@@ -225,18 +257,23 @@ def _ngram(options: ModelOptions, vocab_size: int) -> ModelConfig:
     return config
 
 
-def _heads(family: Family, width: int, *, asked: int | None) -> tuple[int, int]:
-    """Number of heads and length of one: as asked, else 64 long (32 in a narrow model)."""
+def _heads(family: Family, width: int, *, asked: int | None, shared_by: int) -> tuple[int, int]:
+    """Number of heads and length of one: as asked, else 64 long (32 in a narrow model).
+
+    Where nothing was asked, `shared_by` divides their number if any length allows it.
+    """
     if family not in GPT_FAMILIES and width % 2 and asked in (None, 1):
         return 1, max(2, width - 1)  # rotary positions turn pairs: no heads can share an odd width
     if asked is not None:
         return asked, max(1, width // asked)
     target = min(64 if width >= 256 else 32, width)
-    if family in GPT_FAMILIES:  # their heads share the width without rest
-        heads = next(n for n in range(max(1, width // target), width + 1) if width % n == 0)
-        return heads, width // heads
-    lengths = [n for n in range(2, width + 1, 2) if width % n == 0]
-    head_dim = min(lengths, key=lambda length: abs(math.log(length / target)))
+    even = 1 if family in GPT_FAMILIES else 2
+    lengths = [n for n in range(even, width + 1, even) if width % n == 0]
+    fitting = [length for length in lengths if width // length % shared_by == 0] or lengths
+    if family in GPT_FAMILIES:  # the longest that is not longer than the target
+        head_dim = max((n for n in fitting if n <= target), default=min(fitting))
+    else:
+        head_dim = min(fitting, key=lambda length: abs(math.log(length / target)))
     return width // head_dim, head_dim
 
 

@@ -1,11 +1,13 @@
 """Completes the options of a run: all that was left to choose, chosen once and then frozen."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 
 from cloche.data.batches import Tokens, Windows
+from cloche.errors import SettingError
 from cloche.model.build import build_model
 from cloche.model.config import ModelConfig, ModelOptions
 from cloche.model.presets import complete
@@ -26,6 +28,7 @@ from cloche.training.machine import Machine, measure_step_seconds
 from cloche.training.objectives import NextToken
 from cloche.training.options import RunOptions, TrainOptions
 from cloche.training.schedule import DECAY
+from cloche.weights.hf import obstacles_to_others
 
 DEFAULT_MINUTES = 5.0
 NOMINAL_FLOPS = 3e11
@@ -112,10 +115,20 @@ def describe(choice: Choice, train: Tokens) -> list[str]:
         if config.family == "bigram"
         else f"{config.layers} layers of width {config.width}, {config.heads} heads"
     )
+    obstacles = obstacles_to_others(config)
+    own = (
+        [
+            f"Saved in cloche's own format, which only cloche opens: {config.family} elsewhere has "
+            f"no {' and no '.join(obstacles)}."
+        ]
+        if obstacles
+        else []
+    )
     until = f"{choice.options.minutes:g} minutes, about " if choice.options.minutes else ""
     return [
         f"Model: {config.family}, {shape}, context {config.context}, "
         f"{parameter_count(config):,} parameters.",
+        *own,
         f"Plan: {until}{choice.steps:,} steps of {options.batch} x {config.context} tokens "
         f"({passes:.1f} passes over the training part), {options.optimizer} at "
         f"{options.learning_rate:g}, dropout {config.dropout:g}.",
@@ -128,11 +141,33 @@ def choose_model(options: ModelOptions, budget: Budget, *, vocab_size: int) -> M
     rungs = list(LADDER)
     if options.width is not None:  # then the layers are those that go with it
         rungs = [min(LADDER, key=lambda rung: abs(rung[1] - (options.width or 0)))]
-    candidates = [
-        complete(options, vocab_size=vocab_size, layers=layers, width=width, context=context)
-        for layers, width in rungs
-    ]
-    return choose_size(budget, candidates)
+    return choose_size(
+        budget, fitting_models(options, rungs, vocab_size=vocab_size, context=context)
+    )
+
+
+def fitting_models(
+    options: ModelOptions, rungs: Sequence[tuple[int, int]], *, vocab_size: int, context: int
+) -> list[ModelConfig]:
+    """The models of those (layers, width) that the options allow, in order.
+
+    Heads that do not share one rung's width may well share another's. Raises SettingError with
+    what is wrong at the last rung where none fits.
+    """
+    found: list[ModelConfig] = []
+    problem: SettingError | None = None
+    for layers, width in rungs:
+        try:
+            found.append(
+                complete(
+                    options, vocab_size=vocab_size, layers=layers, width=width, context=context
+                )
+            )
+        except SettingError as exc:
+            problem = exc
+    if not found and problem is not None:
+        raise problem
+    return found
 
 
 def options_of(config: ModelConfig) -> ModelOptions:

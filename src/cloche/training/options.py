@@ -5,6 +5,7 @@ from typing import Literal
 
 from cloche.data.options import DataOptions
 from cloche.model.config import ModelOptions
+from cloche.model.presets import option_problems
 from cloche.text.options import TextOptions
 
 COUNTED = ("seed", "sample_tokens")
@@ -126,7 +127,8 @@ class RunOptions:
         if self.model.family == "ngram":
             found.extend(self._meaningless_for_counting())
         found.extend(self._meaningless_for_pairs())
-        for section in (self.text, self.data, self.model, self.train):
+        found.extend(option_problems(self.model))
+        for section in (self.text, self.data, self.train):
             found.extend(section.problems())
         return found
 

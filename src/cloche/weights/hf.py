@@ -4,6 +4,7 @@ A model that an existing class of Hugging Face computes exactly is written as th
 transformers, vLLM and llama.cpp open it without a line of our code.
 """
 
+from pathlib import Path
 from typing import Any
 
 from cloche.errors import CheckpointError, join_problems
@@ -20,9 +21,27 @@ FOREIGN = (QWEN3, QWEN3_MOE, LLAMA, MISTRAL, QWEN2, GPT2)
 LAYOUTS = (*FOREIGN, OWN)
 
 
-def layout_of(config: ModelConfig) -> Layout:
-    """The layout that a model is written in: the first that expresses it, else our own."""
-    return next(layout for layout in LAYOUTS if layout.expresses(config))
+def layout_of(config: ModelConfig, *, folder: Path | None = None) -> Layout:
+    """The layout that a model is written in: the first that expresses it, else our own.
+
+    Beside a tokenizer that lies in `folder`, only one whose class leaves that as it is.
+    """
+    return next(
+        layout
+        for layout in LAYOUTS
+        if layout.expresses(config) and (folder is None or layout.keeps_tokenizer(folder))
+    )
+
+
+def obstacles_to_others(config: ModelConfig) -> list[str]:
+    """What keeps a model out of the layout that its family is written in, a few words each.
+
+    Empty where it is written so, and for families that no class of Hugging Face computes.
+    """
+    if layout_of(config) is not OWN:
+        return []
+    found = [layout.obstacles(config) for layout in FOREIGN if config.family in layout.families]
+    return min(found, key=len, default=[])
 
 
 def layout_in(values: dict[str, Any]) -> Layout:
