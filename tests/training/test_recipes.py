@@ -44,6 +44,8 @@ def test_a_recipe_has_no_problem_and_says_how_it_learns(name):
         ("novel", 100_256, 140_573_600),
         ("verdict", 50_257, 163_009_536 - 768 * 768),  # 1024 positions there, 256 here
         ("bigram", 65, 65 * 65),
+        # 10.65 million without the positions (256 x 384) and without biases: ours has both
+        ("nanogpt-gpu", 65, 10_646_784 + 256 * 384 + 6 * (384 + 4 * 384 + 384 + 2 * 384) + 384),
     ],
 )
 def test_a_recipe_gives_the_published_number_of_parameters(name, vocab_size, parameters):
