@@ -80,10 +80,13 @@ def test_a_textbook_gpt_becomes_a_gpt2_that_computes_the_same(positions, tmp_pat
         torch.testing.assert_close(read.model(ids), model(ids), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["llama", "llama linear", "qwen2", "gpt2"])
+@pytest.mark.parametrize("name", ["llama", "qwen2", "gpt2"])
 def test_transformers_reads_the_same_model(name, tmp_path):
     pytest.importorskip("accelerate", reason="transformers wants it for GGUF files")
-    model = build(CONFIGS[name])
+    # It takes every GPT-2 for one of context 1024, the heads of every Qwen3 for 128 long, and heeds
+    # no rotary scaling in these files.
+    context = 1024 if name == "gpt2" else CONFIGS[name].context
+    model = build(replace(CONFIGS[name], context=context))
     write(tmp_path / "model.gguf", model, TOKENIZER)
     theirs = AutoModelForCausalLM.from_pretrained(
         tmp_path, gguf_file="model.gguf", dtype=torch.float32

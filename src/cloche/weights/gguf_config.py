@@ -28,8 +28,8 @@ _FAMILIES: dict[Architecture, Family] = {
     "qwen3moe": "moe",
     "gpt2": "gpt2",
 }
-_MOST_EXPERTS = 2**16
-"""In all blocks together."""
+_MOST_EXPERTS = 2**15
+"""In all blocks together; the largest models there are have fewer."""
 
 
 def read_architecture(file: GGUFFile) -> Architecture:
@@ -91,6 +91,7 @@ def read_config(file: GGUFFile, architecture: Architecture) -> ModelConfig:
             rope_theta=keys.real("rope.freq_base", 10_000.0),
             rope_scaling=rope_scaling(file, keys, config),
         )
+    _check_counts(file, config)
     _check(config, keys)
     return config
 
@@ -150,6 +151,26 @@ def _with_experts(config: ModelConfig, keys: Keys) -> ModelConfig:
         mlp_width=keys.whole("expert_feed_forward_length", max(1, config.mlp_width // used)),
         balance=BALANCE,
     )
+
+
+def _check_counts(file: GGUFFile, config: ModelConfig) -> None:
+    """CheckpointError for more blocks or experts than the file has tensors for.
+
+    It comes before anything is built: a number alone must not cost time or memory.
+    """
+    if config.layers > len(file.tensors):
+        raise CheckpointError(
+            f"{file.path} is damaged: its keys speak of {config.layers:,} blocks, and it has "
+            f"{len(file.tensors)} tensors in all"
+        )
+    for layer in range(config.layers if config.experts else 0):
+        place = file.tensors.get(f"blk.{layer}.ffn_gate_exps.weight")
+        found = place.shape[0] if place else 0
+        if found != config.experts:
+            raise CheckpointError(
+                f"{file.path} is damaged: its keys speak of {config.experts:,} experts in each "
+                f"block, and block {layer} has {found}"
+            )
 
 
 def _check(config: ModelConfig, keys: Keys) -> None:

@@ -84,7 +84,7 @@ def open_gguf(path: Path) -> GGUFFile:
     except FileNotFoundError as exc:
         raise CheckpointError(f"{path} is missing") from exc
     except ValueError as exc:  # what mmap says of an empty file
-        raise CheckpointError(f"{path} is empty") from exc
+        raise CheckpointError(f"{path} is empty; fetch or convert it again") from exc
     except OSError as exc:
         raise CheckpointError(f"{path} cannot be read: {exc.strerror}") from exc
     head = _Head(contents, path)
@@ -105,7 +105,10 @@ class _Head:
     def counts(self) -> tuple[int, int]:
         """How many tensors and keys there are; what comes first in a file."""
         if self._take(4) != MAGIC:
-            raise CheckpointError(f"{self._path} is no GGUF file: it does not begin with GGUF")
+            raise CheckpointError(
+                f"{self._path} is no GGUF file: it does not begin with GGUF; fetch it again, or "
+                f"give another file"
+            )
         version = self._number("<I")
         if version not in VERSIONS:
             swapped = int.from_bytes(version.to_bytes(4, "little"), "big") in VERSIONS

@@ -76,7 +76,10 @@ def export_gguf(
         _write_text(temporary_beside(beside), text)
         _put_in_place(out, beside)
     except OSError as exc:
-        raise CheckpointError(f"could not write {out}: {exc}. Nothing was left there") from exc
+        raise CheckpointError(
+            f"could not write {out}: {exc}. Nothing was left there: make room, or name another "
+            "place with --out"
+        ) from exc
     finally:
         model.train(was_training)
         for place in places:
