@@ -1,5 +1,6 @@
 """Tiny models, tokenizers and runs to save, damage and load."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,10 @@ from cloche.model.config import ModelConfig, ModelOptions
 from cloche.model.presets import complete
 from cloche.text.bpe import train_bpe
 from cloche.text.characters import CharacterTokenizer
+from cloche.text.hub import open_hub_tokenizer
 from cloche.text.tokenizer import Tokenizer
 from cloche.weights.checkpoint import TrainerState, save_checkpoint
+from cloche.weights.layouts.llama import QWEN2_PATTERN
 
 TEXT = "It was the best of times,\n  it was the worst of times; 春眠不觉晓 😀 e\u0301.\n"
 
@@ -30,6 +33,23 @@ def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
 def characters() -> Tokenizer:
     """One tokenizer where the kind makes no difference."""
     return CharacterTokenizer(set(TEXT))
+
+
+@pytest.fixture
+def qwen2s_tokenizer(tmp_path: Path) -> Tokenizer:
+    """A tokenizer that normalizes and splits text as Qwen2's does."""
+    folder = tmp_path / "qwen2s"
+    train_bpe([TEXT * 20], vocab_size=300, rule="gpt-2").save(folder)
+    path = folder / "tokenizer.json"
+    split = {"type": "Split", "pattern": {"Regex": QWEN2_PATTERN}, "behavior": "Isolated"}
+    to_bytes = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False}
+    parts = [split | {"invert": False}, to_bytes | {"use_regex": False}]
+    changed = {
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": parts},
+        "normalizer": {"type": "NFC"},
+    }
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    return open_hub_tokenizer(folder)
 
 
 @pytest.fixture

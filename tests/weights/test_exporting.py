@@ -31,7 +31,7 @@ from cloche.weights.checkpoint import load_model
 from cloche.weights.exporting import export_folder
 from cloche.weights.expressing import express
 from cloche.weights.imported import Imported
-from cloche.weights.importing import import_folder
+from cloche.weights.importing import import_folder, save_imported
 from cloche.weights.layouts.qwen3 import QWEN3
 
 TEXT = "The boat lay still, 春眠不觉晓，处处闻啼鸟。 Nobody came; the door was open.\n"
@@ -108,6 +108,23 @@ def test_what_is_exported_computes_the_same_in_transformers(tmp_path, bpe, optio
     assert type(theirs).__module__.startswith("transformers.models.")
     assert theirs.dtype == torch.float32
     assert_equal_models(mine.model, theirs, vocab_size=bpe.vocab_size, time=CONTEXT)
+
+
+@pytest.mark.parametrize("qwen2s", [True, False])
+def test_biases_in_queries_alone_are_qwen2s_only_beside_its_kind_of_tokenizer(
+    tmp_path, bpe, qwen2s_tokenizer, qwen2s
+):
+    """transformers reads any other tokenizer in a folder of that type wrongly."""
+    tokenizer = qwen2s_tokenizer if qwen2s else bpe
+    mine = parts(tokenizer, family("llama", qkv_bias=True))
+    export_folder(mine, tmp_path / "out")
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert type(theirs).__name__ == ("Qwen2ForCausalLM" if qwen2s else "LlamaForCausalLM")
+    assert_equal_models(mine.model, theirs, vocab_size=tokenizer.vocab_size, time=CONTEXT)
+    save_imported(mine, tmp_path / "checkpoint", card="")
+    described = json.loads((tmp_path / "checkpoint" / "config.json").read_text())
+    assert described["model_type"] == ("qwen2" if qwen2s else "cloche")
+    assert load_model(tmp_path / "checkpoint")[1] == mine.config
 
 
 @pytest.mark.parametrize("options", GPTS.values(), ids=GPTS)
@@ -259,8 +276,8 @@ def test_a_folder_that_exists_is_never_written_to(tmp_path, bpe):
 
 
 def test_an_export_whose_logits_differ_is_deleted(tmp_path, bpe, monkeypatch):
-    def spoil(model, config):
-        expressed = express(model, config)
+    def spoil(*given, **more):
+        expressed = express(*given, **more)
         tensors = dict(expressed.tensors)
         tensors["norm.weight"] = tensors["norm.weight"] * 1.01
         return replace(expressed, tensors=tensors)
@@ -278,7 +295,9 @@ def test_an_export_that_transformers_computes_otherwise_is_deleted(tmp_path, bpe
 
     changed = replace(QWEN3, to_values=with_another_theta)
     monkeypatch.setattr(
-        exporting, "express", lambda model, config: replace(express(model, config), layout=changed)
+        exporting,
+        "express",
+        lambda *given, **more: replace(express(*given, **more), layout=changed),
     )
     monkeypatch.setattr(exporting, "_compare_rounded", lambda *_, **__: None)
     read = exporting.load_model

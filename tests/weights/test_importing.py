@@ -219,6 +219,7 @@ def test_a_sentencepiece_model_is_the_tokenizer_where_there_is_no_other(tmp_path
         vocab_size=8,
         model_type="bpe",
         minloglevel=2,
+        num_threads=1,
     )
     os.remove(llama / "tokenizer.vocab")
     values = json.loads((llama / "config.json").read_text()) | {"bos_token_id": 1}

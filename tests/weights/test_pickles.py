@@ -406,12 +406,15 @@ def pickled_llama(folder: Path, *, sharded: bool) -> LlamaForCausalLM:
 
 
 @pytest.mark.parametrize("sharded", [False, True])
-def test_a_folder_of_pickled_weights_computes_the_same(tmp_path, tokenizer, sharded):
+def test_a_folder_of_pickled_weights_computes_the_same(tmp_path, tokenizer, sharded, monkeypatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     theirs = pickled_llama(tmp_path / "old", sharded=sharded)
     assert holds_only_pickles(tmp_path / "old")
     imported = import_pickled_folder(tmp_path / "old", tokenizer=tokenizer)
     assert imported.origin == "Hugging Face folder old (llama, float32)"
     assert_equal_models(imported.model, theirs, vocab_size=VOCAB, time=CONTEXT)
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 def test_a_pickled_index_may_not_lead_out_of_its_folder(tmp_path, tokenizer):
@@ -420,14 +423,3 @@ def test_a_pickled_index_may_not_lead_out_of_its_folder(tmp_path, tokenizer):
     index.write_text(index.read_text().replace("part-1.bin", "../part-1.bin"))
     with pytest.raises(CheckpointError, match="no file of this folder: refused"):
         import_pickled_folder(tmp_path / "old", tokenizer=tokenizer)
-
-
-def test_nothing_is_left_in_the_folder_for_temporary_files(tmp_path, tokenizer, monkeypatch):
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(temporary))
-    path, theirs = tmp_path / "x.pt", BookGPT(bias=False)
-    torch.save(theirs.state_dict(), path)
-    imported = import_pickle(path, tokenizer=tokenizer, heads=HEADS, tell=told_nothing)
-    assert_same(imported, theirs)
-    assert list(temporary.iterdir()) == []

@@ -23,7 +23,7 @@ from cloche.text.files import TOKENIZER_FILE
 from cloche.text.tokenizer import SpecialIds, Tokenizer
 from cloche.weights.durable import move_into_place, put_on_disk, temporary_beside
 from cloche.weights.folder import CONFIG, WEIGHTS, read_json, write_json
-from cloche.weights.hf import from_hf_config, layout_in, layout_of, to_hf_config
+from cloche.weights.hf import from_hf_config, in_layout, layout_in, layout_of
 from cloche.weights.history import list_steps
 from cloche.weights.manifest import (
     CARD,
@@ -199,13 +199,14 @@ def _write_model(
     special_ids: SpecialIds,
     own: dict[str, Any],
 ) -> None:
-    write_json(folder / CONFIG, to_hf_config(config, special_ids) | own)
+    layout = layout_of(config, folder=folder)
+    write_json(folder / CONFIG, in_layout(layout, config, special_ids, dtype="float32") | own)
     if from_hf_config(read_json(folder / CONFIG)) != config:
         raise CheckpointError(f"{folder / CONFIG} does not describe the model just written to it")
     tensors = {
         name: _as_stored(tensor.detach().cpu()) for name, tensor in model.state_dict().items()
     }
-    write_tensors(folder / WEIGHTS, layout_of(config).names.to_stored(tensors, config))
+    write_tensors(folder / WEIGHTS, layout.names.to_stored(tensors, config))
 
 
 def _as_stored(tensor: Tensor) -> Tensor:

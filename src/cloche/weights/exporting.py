@@ -68,7 +68,7 @@ def export_folder(
     where the check fails, and where the disk refuses.
     """
     refuse_existing(out)
-    expressed = express(parts.model, parts.config)
+    express(parts.model, parts.config)  # nothing is begun where no class computes it
     was_training = parts.model.training
     temporary = temporary_beside(out)
     try:
@@ -76,7 +76,7 @@ def export_folder(
         sweep_beside(out)
         remove(temporary)
         temporary.mkdir()
-        _write(temporary, parts, expressed, precision=precision)
+        expressed = _write(temporary, parts, precision=precision)
         parts.model.eval()
         check = _check(temporary, parts, precision=precision)
         text = export_card(card, check, kind=_kind(expressed, precision))
@@ -84,7 +84,10 @@ def export_folder(
         put_on_disk(temporary, mode_of=temporary / CONFIG)
         move_into_place(temporary, out)
     except OSError as exc:
-        raise CheckpointError(f"could not write {out}: {exc}. Nothing was left there") from exc
+        raise CheckpointError(
+            f"could not write {out}: {exc}. Nothing was left there: make room, or name another "
+            "place with --out"
+        ) from exc
     finally:
         parts.model.train(was_training)
         remove(temporary)
@@ -115,12 +118,13 @@ def export_card(card: str, check: ExportCheck, *, kind: str) -> str:
     )
 
 
-def _write(folder: Path, parts: Imported, expressed: Expressed, *, precision: Precision) -> None:
+def _write(folder: Path, parts: Imported, *, precision: Precision) -> Expressed:
     begins_with = parts.special_ids.bos if parts.begins_with_bos else None
     own = write_tokenizer(folder, parts.tokenizer, begins_with=begins_with)
     if begins_with is None:
         make_begin_plainly(folder)
         own = {TOKENIZER_KEY: file_hash(folder / TOKENIZER_FILE), BEGINS_KEY: False}
+    expressed = express(parts.model, parts.config, folder=folder)
     config, layout = expressed.config, expressed.layout
     described = in_layout(layout, config, parts.special_ids, dtype=precision)
     write_json(folder / CONFIG, described | own)
@@ -139,6 +143,7 @@ def _write(folder: Path, parts: Imported, expressed: Expressed, *, precision: Pr
             "float32"
         )
     write_tensors(folder / WEIGHTS, rounded)
+    return expressed
 
 
 def _check(folder: Path, parts: Imported, *, precision: Precision) -> ExportCheck:

@@ -6,6 +6,7 @@ there are zeros, positions that are computed are a table, shared keys are keys h
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -32,10 +33,11 @@ class Expressed:
     """By our names."""
 
 
-def express(model: Network, config: ModelConfig) -> Expressed:
+def express(model: Network, config: ModelConfig, *, folder: Path | None = None) -> Expressed:
     """The model as a class of Hugging Face has it.
 
-    Raises CheckpointError with all that stands in the way where none computes the same.
+    Beside a tokenizer that lies in `folder`, only as one that leaves that as it is. Raises
+    CheckpointError with all that stands in the way where none computes the same.
     """
     if not isinstance(model, Decoder):
         raise CheckpointError(
@@ -43,11 +45,12 @@ def express(model: Network, config: ModelConfig) -> Expressed:
             "it. Copy its checkpoint as it is, which cloche opens anywhere, or train one of the "
             "families qwen3, llama, moe, gpt2 or gpt"
         )
+    layouts = [each for each in FOREIGN if folder is None or each.keeps_tokenizer(folder)]
     for variant in _equals(config):
-        for layout in FOREIGN:
+        for layout in layouts:
             if not layout.obstacles(variant):
                 return Expressed(layout, variant, _tensors(model, variant))
-    reasons = min((each.obstacles(v) for v in _equals(config) for each in FOREIGN), key=len)
+    reasons = min((each.obstacles(v) for v in _equals(config) for each in layouts), key=len)
     raise CheckpointError(
         f"Hugging Face has no class that computes this {config.family} model; in the way of the "
         f"nearest stand: {'; '.join(reasons)}. Copy its checkpoint as it is, which cloche opens "

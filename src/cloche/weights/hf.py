@@ -52,9 +52,10 @@ def layout_in(values: dict[str, Any]) -> Layout:
         if layout.model_type == model_type:
             return layout
     known = ", ".join(layout.model_type for layout in LAYOUTS)
-    raise CheckpointError(
-        f"config.json describes a model of type {model_type!r:.80}; cloche opens the types {known}"
+    kind = (
+        "of no type (it has no model_type)" if model_type is None else f"of type {model_type!r:.80}"
     )
+    raise CheckpointError(f"config.json describes a model {kind}; cloche opens the types {known}")
 
 
 def to_hf_config(config: ModelConfig, special_ids: SpecialIds) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -27,6 +28,11 @@ class Names:
     """The model's tensors in a stored one, given its canonical name and its right shape."""
 
 
+def keeps_any(folder: Path) -> bool:  # noqa: ARG001  what other classes decide by
+    """True: most classes read any tokenizer.json as it stands."""
+    return True
+
+
 @dataclass(frozen=True)
 class Layout:
     """One class of models on disk, and our models in its words."""
@@ -43,6 +49,8 @@ class Layout:
     from_values: Callable[[Values], ModelConfig]
     """The model that a config.json describes. Raises CheckpointError."""
     names: Names
+    keeps_tokenizer: Callable[[Path], bool] = keeps_any
+    """Whether transformers reads the tokenizer.json of a folder of this class as it stands."""
 
     def expresses(self, config: ModelConfig) -> bool:
         """Whether a model of this family is written in this layout, and computed exactly so."""

@@ -3,9 +3,12 @@
 Source: https://huggingface.co/docs/transformers/model_doc/llama, .../mistral and .../qwen2
 """
 
+from pathlib import Path
 from typing import Any
 
 from cloche.model.config import ModelConfig
+from cloche.text.files import TOKENIZER_FILE
+from cloche.weights.folder import read_json_if_any
 from cloche.weights.layouts.blocks import (
     BLOCK_NAMES,
     DROPOUT,
@@ -19,6 +22,12 @@ from cloche.weights.layouts.blocks import (
 from cloche.weights.layouts.layout import Layout
 from cloche.weights.layouts.rope import read_rope
 from cloche.weights.layouts.values import Values
+
+QWEN2_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+"""How Qwen2 splits text before it merges bytes."""
 
 
 def _obstacles(config: ModelConfig) -> list[str]:
@@ -133,6 +142,28 @@ MISTRAL = Layout(
     from_values=_mistral_from_values,
     names=BLOCK_NAMES,
 )
+
+
+def _is_qwen2s(folder: Path) -> bool:
+    """Whether the tokenizer is of Qwen2's kind.
+
+    transformers 5 has one class for the tokenizers of all folders of type qwen2: it takes the
+    vocabulary from tokenizer.json, and normalizes and splits text as Qwen2 does whatever that says.
+    """
+    saved = read_json_if_any(folder / TOKENIZER_FILE)
+    splitting = saved.get("pre_tokenizer")
+    parts = splitting.get("pretokenizers") if isinstance(splitting, dict) else None
+    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+        return False
+    patterns = [part.get("pattern") for part in parts if part.get("type") == "Split"]
+    kinds = [part.get("type") for part in parts]
+    return (
+        saved.get("normalizer") == {"type": "NFC"}
+        and kinds == ["Split", "ByteLevel"]
+        and patterns == [{"Regex": QWEN2_PATTERN}]
+    )
+
+
 QWEN2 = Layout(
     model_type="qwen2",
     families=("llama",),
@@ -140,4 +171,5 @@ QWEN2 = Layout(
     to_values=_qwen2_to_values,
     from_values=_qwen2_from_values,
     names=BLOCK_NAMES,
+    keeps_tokenizer=_is_qwen2s,
 )
