@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cloche.errors import ClocheError
+    from cloche.evaluation.translation import load_translator
+    from cloche.generation.translating import Translator
     from cloche.run import LM, load
     from cloche.training.start import TrainedRun, train
 
-__all__ = ["LM", "ClocheError", "TrainedRun", "load", "train"]
+__all__ = ["LM", "ClocheError", "TrainedRun", "Translator", "load", "load_translator", "train"]
 
 _PLACES = {
     "ClocheError": "cloche.errors",
     "LM": "cloche.run",
+    "Translator": "cloche.generation.translating",
     "load": "cloche.run",
+    "load_translator": "cloche.evaluation.translation",
     "TrainedRun": "cloche.training.start",
     "train": "cloche.training.start",
 }

@@ -1,13 +1,10 @@
 """Opens whatever can write: a run, one of its checkpoints, or a Hugging Face model folder."""
 
-import difflib
 import json
-import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +20,10 @@ from cloche.model.config import ModelConfig
 from cloche.text.saved import load_tokenizer
 from cloche.text.tokenizer import Tokenizer
 from cloche.weights.checkpoint import load_model
-from cloche.weights.folder import CONFIG
-from cloche.weights.history import CHECKPOINTS, list_checkpoints
+from cloche.weights.folder import CONFIG, read_json
+from cloche.weights.hf import from_hf_config
+from cloche.weights.opening import folders_to_try, open_first_whole
 from cloche.weights.prompting import load_begins_with_bos, load_special_ids, load_stop_ids
-from cloche.weights.tensors import refuse_pickle
 
 METRICS = "metrics.jsonl"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -183,14 +180,27 @@ def load(
     Nothing that could run code is ever opened. Raises CheckpointError.
     """
     target = choose_device(device)
-    dtype = _choose_dtype(precision, target)
-    candidates = _candidates(Path(source), checkpoint, warn=warn)
-    for folder, fallback in pairwise(candidates):
-        try:
-            return _open(folder, device=target, dtype=dtype)
-        except CheckpointError as exc:
-            warn(f"{exc}; falling back to {fallback.name}")
-    return _open(candidates[-1], device=target, dtype=dtype)
+    dtype = choose_dtype(precision, target)
+    folders = folders_to_try(Path(source), checkpoint, warn=warn)
+    if translates(folders[0]):
+        raise CheckpointError(
+            f"{source} holds a seq2seq model, which continues no text but writes a target for a "
+            "source: open it with cloche.load_translator"
+        )
+    return open_first_whole(
+        folders, lambda folder: _open(folder, device=target, dtype=dtype), warn=warn
+    )
+
+
+def translates(folder: Path) -> bool:
+    """Whether the model in a folder writes targets for sources.
+
+    False, too, where its description cannot be read, which opening it will tell.
+    """
+    try:
+        return from_hf_config(read_json(folder / CONFIG)).family == "seq2seq"
+    except CheckpointError:
+        return False
 
 
 def read_metrics(run: str | Path) -> list[dict[str, Any]]:
@@ -226,7 +236,8 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def _choose_dtype(precision: str, device: torch.device) -> torch.dtype:
+def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """The dtype of that name; auto is bfloat16 on CUDA, else float32. Raises SettingError."""
     if precision == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     if precision not in DTYPES:
@@ -253,56 +264,3 @@ def _open(folder: Path, *, device: torch.device, dtype: torch.dtype) -> LM:
         begins_with_bos=load_begins_with_bos(folder),
         stop_ids=load_stop_ids(folder) or (() if eos is None else (eos,)),
     )
-
-
-def _candidates(source: Path, checkpoint: str, *, warn: Callable[[str], None]) -> list[Path]:
-    """Folders to try in turn; at least one."""
-    if not source.is_dir():
-        refuse_pickle(source)
-    if not source.exists():
-        raise CheckpointError(f"{source} does not exist{_suggestion(source)}")
-    if source.is_file():
-        raise CheckpointError(f"{source} is a file: give the folder it lies in")
-    if (source / CHECKPOINTS).is_dir():
-        return _checkpoints_to_try(source, checkpoint, warn=warn)
-    if not (source / CONFIG).exists():
-        raise CheckpointError(
-            f"{source} is no run, no checkpoint and no Hugging Face model folder: it has neither "
-            f"{CHECKPOINTS}/ nor {CONFIG}"
-        )
-    if checkpoint != "best":
-        raise CheckpointError(f"{source} is one model: there is no checkpoint {checkpoint} in it")
-    return [source]
-
-
-def _checkpoints_to_try(run: Path, wanted: str, *, warn: Callable[[str], None]) -> list[Path]:
-    existing = list_checkpoints(run)
-    if not existing:
-        raise CheckpointError(f"{run} holds no checkpoint yet: train it on with --resume")
-    if wanted not in ("best", "latest"):
-        return [_named_checkpoint(existing, wanted)]
-    linked = []
-    for name in ("best", "latest") if wanted == "best" else ("latest",):
-        link = run / name
-        if link.is_dir():
-            linked.append(link.parent / CHECKPOINTS / link.resolve().name)
-        elif link.is_symlink():
-            warn(f"{link} leads nowhere: its checkpoint is gone")
-    return list(dict.fromkeys([*linked, *reversed(existing)]))
-
-
-def _named_checkpoint(existing: list[Path], wanted: str) -> Path:
-    """The checkpoint of a step, given as step-000500 or 500; no other will do."""
-    step = re.fullmatch(r"(?:step-)?(\d+)", wanted)
-    for folder in existing:
-        if step and int(folder.name.removeprefix("step-")) == int(step[1]):
-            return folder
-    names = ", ".join(folder.name for folder in existing)
-    raise CheckpointError(f"there is no checkpoint {wanted}; there are best, latest, {names}")
-
-
-def _suggestion(source: Path) -> str:
-    """`; did you mean ...?` with the nearest name beside it, or nothing."""
-    beside = [path.name for path in source.parent.iterdir()] if source.parent.is_dir() else []
-    close = difflib.get_close_matches(source.name, beside, n=1)
-    return f"; did you mean {source.parent / close[0]}?" if close else ""

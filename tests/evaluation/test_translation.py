@@ -144,3 +144,9 @@ def test_pairs_of_another_tokenizer_are_refused(tmp_path):
         other.save(run / "tokens" / "tokenizer")
     with pytest.raises(DataError, match="not that of the model"):
         measure_held_out(translator, run)
+
+
+def test_a_run_that_translates_is_told_how_to_open_and_nothing_is_fallen_back_to(run):
+    with pytest.raises(CheckpointError, match=r"open it with cloche\.load_translator"):
+        cloche.load(run, warn=lambda text: pytest.fail(text))
+    assert repr(cloche.load_translator(run)).startswith("Translator(seq2seq")

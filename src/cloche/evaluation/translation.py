@@ -23,13 +23,12 @@ from cloche.evaluation.likelihood import evaluation_mode
 from cloche.generation.beam import Search
 from cloche.generation.translating import Translator, find_all_targets
 from cloche.model.seq2seq import EncoderDecoder
-from cloche.run import _candidates, _choose_dtype, choose_device, warn_in_python
+from cloche.run import choose_device, choose_dtype, translates, warn_in_python
 from cloche.text.saved import load_tokenizer
 from cloche.text.sources import SourceFile
 from cloche.text.tokenizer import Tokenizer
 from cloche.weights.checkpoint import load_network
-from cloche.weights.folder import CONFIG, read_json
-from cloche.weights.hf import from_hf_config
+from cloche.weights.opening import folders_to_try, open_first_whole
 
 TOKENS = "tokens"
 ROWS = 64
@@ -69,8 +68,7 @@ def is_translator(source: str | Path, *, checkpoint: str = "best") -> bool:
     """Whether a run, checkpoint or folder holds a model that translates; False where it is none
     or its description cannot be read, which opening it will tell."""
     try:
-        folder = _candidates(Path(source), checkpoint, warn=lambda _: None)[0]
-        return from_hf_config(read_json(folder / CONFIG)).family == "seq2seq"
+        return translates(folders_to_try(Path(source), checkpoint, warn=lambda _: None)[0])
     except CheckpointError:
         return False
 
@@ -89,16 +87,11 @@ def load_translator(
     Raises CheckpointError.
     """
     target = choose_device(device)
-    dtype = _choose_dtype(precision, target)
-    folders = _candidates(Path(source), checkpoint, warn=warn)
-    for number, folder in enumerate(folders):
-        try:
-            return _open(folder, device=target, dtype=dtype)
-        except CheckpointError as exc:
-            if folder == folders[-1]:
-                raise
-            warn(f"{exc}; falling back to {folders[number + 1].name}")
-    raise CheckpointError(f"{source} holds no checkpoint")
+    dtype = choose_dtype(precision, target)
+    folders = folders_to_try(Path(source), checkpoint, warn=warn)
+    return open_first_whole(
+        folders, lambda folder: _open(folder, device=target, dtype=dtype), warn=warn
+    )
 
 
 def measure_held_out(translator: Translator, run: Path) -> TranslationQuality:

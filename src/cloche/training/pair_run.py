@@ -34,7 +34,6 @@ from cloche.evaluation.translation import count_exact, summed_nats
 from cloche.generation.beam import Search, find_targets
 from cloche.model.build import build_network
 from cloche.model.config import ModelConfig, ModelOptions
-from cloche.model.presets import complete
 from cloche.model.seq2seq import EncoderDecoder
 from cloche.planning.budget import (
     LADDER,
@@ -54,6 +53,7 @@ from cloche.training.choices import (
     OVERHEAD,
     Choice,
     complete_train,
+    fitting_models,
     options_of,
     seconds_to_minutes,
     whole_parts,
@@ -209,16 +209,10 @@ def choose_pair_model(
     rungs = list(LADDER)
     if options.width is not None:
         rungs = [min(LADDER, key=lambda rung: abs(rung[1] - (options.width or 0)))]
-    candidates = [
-        complete(
-            replace(options, context=None),
-            vocab_size=vocab_size,
-            layers=(layers + 1) // 2,
-            width=width,
-            context=context,
-        )
-        for layers, width in rungs
-    ]
+    shared = [((layers + 1) // 2, width) for layers, width in rungs]
+    candidates = fitting_models(
+        replace(options, context=None), shared, vocab_size=vocab_size, context=context
+    )
     return choose_size(budget, candidates)
 
 

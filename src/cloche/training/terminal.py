@@ -103,10 +103,14 @@ class _Smoothed:
 def _evaluation_line(event: Evaluated) -> str:
     metrics = event.metrics
     best = "  [green]best so far[/green]" if event.best else ""
+    quality = (
+        f"{metrics['eval/exact']:.1%} translated exactly"
+        if "eval/exact" in metrics
+        else f"{metrics['eval/bits_per_byte']:.3f} bits a byte"
+    )
     return (
         f"step {event.step}: validation {metrics['eval/loss']:.4f}, "
-        f"training {metrics['eval/train_loss']:.4f} nats a token; "
-        f"{metrics['eval/bits_per_byte']:.3f} bits a byte{best}"
+        f"training {metrics['eval/train_loss']:.4f} nats a token; {quality}{best}"
     )
 
 
