@@ -55,6 +55,15 @@ def test_two_rules_for_one_number_are_refused():
         Precision(decimals=4, tolerance=0.1)
 
 
+def test_a_document_has_two_digits_more_than_are_compared():
+    assert FOUR.for_document([0.19249781966209412, 3]) == [0.192498, 3]
+    assert Precision(significant=5).for_document(7.454045407939702e-05) == 7.454045e-05
+    assert Precision(tolerance=0.06).for_document({"a": 48725.82933366285}) == {"a": 48725.8293}
+    assert Precision(tolerance=50_000.0).for_document(19901846.45286686) == 19901800.0
+    assert Precision().for_document(0.19249781966209412) == 0.19249781966209412
+    assert math.isnan(FOUR.for_document(math.nan))
+
+
 def test_differences_name_their_place():
     found = differences({"a": [1, 2], "b": "x"}, {"a": [1, 3], "b": "y"}, Precision())
     assert [(one.place, one.published, one.measured) for one in found] == [

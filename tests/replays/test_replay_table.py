@@ -23,6 +23,17 @@ def test_a_row_in_full_shows_every_digit_and_the_source():
     assert SOFTMAX.source.title in text
 
 
+def test_a_row_that_was_published_wrong_shows_the_right_value():
+    novels = PUBLISHED["Llama 2 corpus in novels of 400,000 characters"]
+    row = Row(novels, "wrong as published", measured={"copies": 19901846.45286686})
+    text = describe_row(row)
+    assert 'right: {"copies": 19900000}' in text
+    assert 'measured: {"copies": 19901846.45286686}' in text
+    assert row.to_values()["right"] == {"copies": 19900000}
+    assert '`{"copies": 19901800.0}`' in markdown_table([row])
+    assert MET.to_values()["right"] is None
+
+
 def test_a_cause_that_several_rows_share_is_told_once():
     other = replace(ABSENT, published=PUBLISHED["word decode"])
     told = remarks([MET, ABSENT, other])

@@ -1,6 +1,7 @@
 """When a measured value is the published one: equal, or within what the printing left open.
 
-Numbers are compared as the decimal numbers that are shown, all digits, never rounded.
+Numbers are compared as the decimal numbers that are shown, all digits, never rounded. Only for a
+document are they cut, to two digits more than what they are compared to.
 """
 
 import math
@@ -35,6 +36,20 @@ class Precision:
         if self.significant is not None and published:
             return Decimal(1).scaleb(Decimal(repr(published)).adjusted() - self.significant + 1)
         return Decimal(0)
+
+    def for_document(self, value: Any) -> Any:
+        """`value` with its fractions rounded to two digits behind what they are compared to.
+
+        Further digits change with the machine and the build of torch.
+        """
+        if isinstance(value, dict):
+            return {name: self.for_document(inner) for name, inner in value.items()}
+        if isinstance(value, list):
+            return [self.for_document(inner) for inner in value]
+        if not isinstance(value, float) or not math.isfinite(value):
+            return value
+        allowed = self.allowed(value)
+        return round(value, 2 - allowed.adjusted()) if allowed else value
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,17 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Correction:
+    """What stands against a published figure that cannot be met."""
+
+    why: str
+    right: Any
+    """The right value, in the shape of a measured one."""
+    precision: Precision
+    """How exactly the right value is given."""
+
+
+@dataclass(frozen=True)
 class Published:
     """One published result."""
 
@@ -38,8 +49,8 @@ class Published:
     """The same in numbers, where the values put it in words."""
     note: str | None = None
     """What a reader should know of it."""
-    wrong: str | None = None
-    """Why the figure cannot be met, where it is known to be wrong."""
+    wrong: Correction | None = None
+    """Why the figure cannot be met and what is right, where it is known to be wrong."""
 
     @property
     def expected(self) -> Any:
@@ -72,11 +83,19 @@ def _read_row(row: dict[str, Any], sources: Mapping[str, Source]) -> Published:
         source=sources[row["source"]],
         values=row["values"],
         inputs=row.get("input", {}),
-        precision=Precision(**{key: row[key] for key in _PRECISIONS if key in row}),
+        precision=_read_precision(row),
         figures=row.get("figures"),
         note=row.get("note"),
-        wrong=row.get("wrong"),
+        wrong=_read_correction(row["wrong"]) if "wrong" in row else None,
     )
+
+
+def _read_correction(wrong: Mapping[str, Any]) -> Correction:
+    return Correction(wrong["why"], wrong["right"], _read_precision(wrong))
+
+
+def _read_precision(values: Mapping[str, Any]) -> Precision:
+    return Precision(**{key: values[key] for key in _PRECISIONS if key in values})
 
 
 def _fitting(rows: Sequence[Published], name: str) -> list[Published]:

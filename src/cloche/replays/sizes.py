@@ -6,7 +6,13 @@ import torch
 
 from cloche.model import build
 from cloche.planning import flops
-from cloche.planning.scaling import best_use, copies_of_text, training_cost, training_flops
+from cloche.planning.scaling import (
+    best_use,
+    chinchilla_tokens,
+    copies_of_text,
+    training_cost,
+    training_flops,
+)
 from cloche.replays.materials import Materials, describe
 from cloche.replays.measured import Measure, Measured
 from cloche.replays.published import Published
@@ -70,14 +76,16 @@ def _novels(published: Published, materials: Materials) -> Measured:
 
 
 def _chinchilla(published: Published, _: Materials) -> Measured:
-    inputs = published.inputs
-    best = best_use(inputs["FLOPs"])
+    """The rule for the paper's own model; beside it what a law fitted to its runs has."""
+    parameters = published.inputs["parameters"]
+    tokens = chinchilla_tokens(parameters)
+    best = best_use(published.inputs["FLOPs"])
     return Measured(
-        {"tokens a parameter": best.tokens_per_parameter},
+        {"tokens a parameter": tokens / parameters, "tokens": tokens},
         beside={
-            "parameters": best.parameters,
-            "tokens": best.tokens,
-            "Chinchilla's own": inputs["tokens"] / inputs["parameters"],
+            "tokens a parameter, by a fitted law": best.tokens_per_parameter,
+            "parameters, by that law": best.parameters,
+            "tokens, by that law": best.tokens,
         },
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from cloche.replays.replay import Row
 
-_MARKDOWN_CHARACTERS = 48
+_MARKDOWN_CHARACTERS = 68
 
 
 def write_value(value: Any) -> str:
@@ -29,6 +29,8 @@ def describe_row(row: Row) -> str:
     lines = [("published", write_value(published.values))]
     if published.figures is not None:
         lines.append(("in figures", write_value(published.figures)))
+    if row.right is not None:
+        lines.append(("right", write_value(row.right)))
     if row.measured is not None:
         lines.append(("measured", write_value(row.measured)))
     lines.append(("outcome", f"{row.status} ({row.seconds:.2f} s)"))
@@ -67,13 +69,14 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def markdown_table(rows: Iterable[Row]) -> str:
-    """The rows as a table in Markdown, long values shortened."""
+    """The rows as a table in Markdown: values shortened, measured ones to a few digits more."""
     lines = [
         "| name | published | measured | outcome | source |",
         "| --- | --- | --- | --- | --- |",
     ]
     for row in rows:
-        values = (row.published.values, row.measured)
+        precision = (row.published.wrong or row.published).precision
+        values = (row.published.values, precision.for_document(row.measured))
         shown = (f"`{shorten(value, characters=_MARKDOWN_CHARACTERS)}`" for value in values)
         cells = (row.published.name, *shown, row.status, row.published.source.kind)
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")

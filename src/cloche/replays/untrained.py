@@ -12,15 +12,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cloche.data.batches import TokensInMemory
-from cloche.evaluation.likelihood import Likelihood, mean_loss
+from cloche.data.batches import Batch, TokensInMemory
+from cloche.evaluation.likelihood import Likelihood, evaluation_mode, mean_loss
 from cloche.generation.engine import Engine
 from cloche.generation.request import GenerationRequest
 from cloche.generation.sampling import pick_likeliest
+from cloche.model.decoder import Decoder
 from cloche.replays.materials import Materials
 from cloche.replays.measured import Measure, Measured
 from cloche.replays.published import Published
-from cloche.replays.windows import verdict_parts
+from cloche.replays.windows import Pairs, verdict_batches
+from cloche.training.objectives import NextToken
 
 
 def _greedy_text(published: Published, materials: Materials) -> Measured:
@@ -92,17 +94,19 @@ def _perplexity(published: Published, materials: Materials) -> Measured:
 
 
 def _losses(published: Published, materials: Materials) -> Measured:
-    train, validation = (
-        mean_loss(
-            materials.untrained(published.inputs),
-            part.tokens,
-            starts=np.arange(len(part)) * part.stride,
-            context=part.context,
-            rows=published.inputs["batch"],
-        )
-        for part in verdict_parts(published, materials)
+    """The mean of each part's batch means, over the loaders' batches in their order."""
+    model = materials.untrained(published.inputs)
+    train, validation = verdict_batches(published, materials)
+    return Measured(
+        {"train": _mean_of_means(model, train), "validation": _mean_of_means(model, validation)}
     )
-    return Measured({"train": train, "validation": validation})
+
+
+def _mean_of_means(model: Decoder, batches: Pairs) -> float:
+    objective = NextToken()
+    with evaluation_mode(model):
+        terms = [objective(model, Batch(*pair)).terms["loss"] for pair in batches]
+    return sum((term.sum / term.count).item() for term in terms) / len(terms)
 
 
 ROWS: Mapping[str, Measure] = {

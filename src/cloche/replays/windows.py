@@ -1,6 +1,7 @@
 """Replays of what a model learns from: windows of tokens, and how many of them a text gives."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
@@ -13,14 +14,29 @@ from cloche.replays.words import SHAKESPEARE, VERDICT
 from cloche.text.characters import CharacterTokenizer
 from cloche.text.windows import Window, WindowPlan, lesson_line
 
-SHUFFLE_SEED = 123
+Pairs = list[list[torch.Tensor]]
+"""Batches, each of inputs and targets."""
 
 
-def verdict_parts(published: Published, materials: Materials) -> tuple[WindowDataset, ...]:
+def verdict_parts(inputs: Mapping[str, Any], materials: Materials) -> tuple[WindowDataset, ...]:
     """The windows of both parts of the story, end to end, in gpt2 tokens."""
-    gpt2, context = materials.tokenizer("gpt2"), published.inputs["context"]
-    parts = _parts(materials.text(VERDICT), published.inputs["split"])
+    gpt2, context = materials.tokenizer("gpt2"), inputs["context"]
+    parts = _parts(materials.text(VERDICT), inputs["split"])
     return tuple(windows_of_text(part, gpt2, context=context) for part in parts)
+
+
+def verdict_batches(published: Published, materials: Materials) -> tuple[Pairs, Pairs]:
+    """The batches of both parts of the story, in gpt2 tokens, windows end to end.
+
+    Training windows are shuffled by torch's global generator under `shuffle_seed`, as published,
+    and a last batch that is not full is dropped; validation keeps its order and all its windows.
+    """
+    inputs = published.inputs
+    train, validation = verdict_parts(inputs, materials)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(inputs["shuffle_seed"])
+        shuffled = list(DataLoader(train, batch_size=inputs["batch"], shuffle=True, drop_last=True))
+    return shuffled, list(DataLoader(validation, batch_size=inputs["batch"]))
 
 
 def _parts(text: str, split: float) -> tuple[str, str]:
@@ -66,12 +82,10 @@ def _first_inputs_and_targets(published: Published, materials: Materials) -> Mea
 
 
 def _loaders(published: Published, materials: Materials) -> Measured:
-    train, validation = verdict_parts(published, materials)
-    generator = torch.Generator().manual_seed(SHUFFLE_SEED)
-    rows = published.inputs["batch"]
-    shuffled = DataLoader(train, batch_size=rows, shuffle=True, drop_last=True, generator=generator)
-    train_sizes = [inputs.numel() for inputs, _ in shuffled]
-    validation_sizes = [inputs.numel() for inputs, _ in DataLoader(validation, batch_size=rows)]
+    train_sizes, validation_sizes = (
+        [inputs.numel() for inputs, _ in batches]
+        for batches in verdict_batches(published, materials)
+    )
     return Measured(
         {
             "train_batches": len(train_sizes),
