@@ -167,7 +167,7 @@ def test_gpt2s_three_dropouts_are_one():
     ("config", "changes", "message"),
     [
         (QWEN3, {"model_type": "mamba"}, "'mamba'; cloche opens the types qwen3, qwen3_moe, llama"),
-        (QWEN3, {"model_type": None}, "type None"),
+        (QWEN3, {"model_type": None}, "of no type"),
         (QWEN3, {"rope_scaling": {"rope_type": "longrope"}}, "kind 'longrope'"),
         (QWEN3, {"rope_scaling": {"rope_type": "linear"}}, "rope_scaling, lacks factor"),
         (QWEN3, {"rope_scaling": [2]}, "rope_scaling must be an object"),

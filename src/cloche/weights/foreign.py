@@ -42,7 +42,10 @@ def open_foreign(source: Path, options: ForeignOptions, *, tell: Callable[[str],
     what is broken, SettingError where an option does not go with the source.
     """
     if not source.exists():
-        raise CheckpointError(f"{source} does not exist")
+        raise CheckpointError(
+            f"{source} does not exist: give the path of a Hugging Face folder, a {GGUF} file or a "
+            "PyTorch file"
+        )
     if source.is_dir():
         _refuse(options.heads, "--heads", source, "whose config.json says how many heads it has")
         return _open_folder(source, options)
@@ -75,6 +78,11 @@ def _open_folder(folder: Path, options: ForeignOptions) -> Imported:
     if files and not (folder / CONFIG).exists():
         names = ", ".join(path.name for path in files)
         raise CheckpointError(f"{folder} holds GGUF files: name one of them ({names:.300})")
+    if not (folder / CONFIG).exists():
+        raise CheckpointError(
+            f"{folder / CONFIG} is missing, without which a folder is no Hugging Face model: give "
+            "the folder that holds it, beside the weights and the tokenizer"
+        )
     if not holds_only_pickles(folder):
         return import_folder(folder, tokenizer=options.tokenizer)
     if not options.pickles_allowed:

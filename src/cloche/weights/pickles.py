@@ -124,7 +124,9 @@ def _converted(files: Sequence[Path]) -> Iterator[list[Path]]:
         if not path.is_file():
             raise CheckpointError(f"{path} is missing")
     with tempfile.TemporaryDirectory(prefix="cloche-import-") as folder:
-        command = [sys.executable, "-P", "-c", _LAUNCH, str(_PACKAGES), *map(str, files), folder]
+        # Warnings would stand before the reason that it ends with.
+        launch = [sys.executable, "-P", "-W", "ignore", "-c", _LAUNCH, str(_PACKAGES)]
+        command = [*launch, *map(str, files), folder]
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", check=False
         )

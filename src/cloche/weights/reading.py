@@ -161,7 +161,8 @@ def _check_shard(folder: Path, name: str, *, index: str) -> None:
     path = folder / name
     if name in ("", ".", "..") or "\0" in name or Path(name).name != name or "\\" in name:
         raise CheckpointError(
-            f"{folder / index} names {name!r:.120}, which is no file of this folder: refused"
+            f"{folder / index} names {name!r:.120}, which is no file of this folder: refused. "
+            "Take another copy of the model"
         )
     if not path.is_file():
         raise CheckpointError(f"{path} is missing, which {index} names; fetch it, too")
@@ -187,7 +188,7 @@ def _check_fit(expected: dict[str, Tensor], names: Names, weights: Weights, *, t
     if missing := sorted(expected.keys() - found.keys()):
         problems.append(f"missing are {listed(missing)}")
     if unknown := sorted(found.keys() - expected.keys()):
-        problems.append(f"unknown are {listed(unknown)}")
+        problems.append(f"unknown are {listed([found[name].name for name in unknown])}")
     problems += _unfit(expected, found)
     if problems:
         raise CheckpointError(

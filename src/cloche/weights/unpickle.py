@@ -6,6 +6,7 @@ a flaw, it is still another process that has no more to do than this.
 
 import json
 import pickle
+import re
 import sys
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,8 @@ NESTED = ("model", "state_dict", "model_state_dict", "module")
 MOST_METADATA = 1_000_000
 SEVERAL = 4
 """A file may name one tensor more than once, but it does not hold this many times its size."""
+BUILDS = re.compile(r"GLOBAL ([\w.]+)")
+"""How torch names what a pickle asks for beyond tensors: `posix.system`."""
 REFUSED = 3
 
 
@@ -63,17 +66,28 @@ def load(path: Path) -> Any:
             path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path) or None
         )
     except pickle.UnpicklingError as exc:
-        reason = str(exc).split("\n")[0]
-        raise RefusedError(
-            "it holds more than tensors and plain values, which could run code, or is damaged "
-            f"({reason:.200}). Save its state dict alone: torch.save(model.state_dict(), PATH)"
-        ) from exc
+        raise RefusedError(refusal(str(exc))) from exc
     except OSError:
         raise
     except Exception as exc:  # the loader of a hostile file may raise anything
         raise RefusedError(
             f"it is damaged, or no PyTorch file ({type(exc).__name__}: {exc})"
         ) from exc
+
+
+def refusal(said: str) -> str:
+    """Why a file is refused, from what torch says of it.
+
+    Torch's own words are left out: they advise to load the file without any protection.
+    """
+    more = "more than tensors and plain values, which could run code"
+    found = BUILDS.search(said)
+    what = (
+        f"it is damaged, or no PyTorch file, or holds {more}. Fetch it again; if"
+        if found is None
+        else f"it holds {found[1]:.100}, {more}. If"
+    )
+    return f"{what} it is yours, save its state dict alone: torch.save(model.state_dict(), PATH)"
 
 
 def find_state_dict(loaded: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
