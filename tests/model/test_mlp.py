@@ -1,5 +1,6 @@
 """MLPs: nonlinearities by hand, and a mixture of experts token by token."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -87,6 +88,21 @@ def test_the_router_is_told_and_sums_to_one():
     torch.testing.assert_close(told["expert_weights"].sum(-1), torch.ones(2, 3))
     best = told["router_logits"].softmax(-1).argmax(-1)
     assert torch.equal(told["experts"][..., 0], best)
+
+
+def test_sixteen_bits_choose_the_experts_of_float32_from_the_same_numbers():
+    torch.manual_seed(0)
+    low = MixtureOfExperts(MOE).bfloat16()
+    exact = copy.deepcopy(low).float()
+    tokens, chosen = hidden(4000).bfloat16(), {}
+    low(tokens, record=lambda name, numbers: chosen.update({name: numbers}))
+    told: dict[str, torch.Tensor] = {}
+    exact(tokens.float(), record=told.__setitem__)
+    torch.testing.assert_close(chosen["router_logits"], told["router_logits"])
+    assert torch.equal(chosen["experts"], told["experts"])
+    # what the test is about: rounded to 16 bits, the same logits choose others
+    rounded = told["router_logits"].bfloat16().topk(2).indices
+    assert not torch.equal(rounded, told["experts"])
 
 
 def test_experts_are_what_the_activation_asks_for():

@@ -1,11 +1,13 @@
 """Positions: published values, and the properties they are used for."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-from cloche.model.positions import rotary_tables, rotate, sinusoidal_positions
+from cloche.model.positions import rotary_of, rotary_tables, rotate, sinusoidal_positions
 from cloche.model.rope import RopeScaling, ntk_theta
 
 
@@ -101,3 +103,16 @@ def test_the_stretched_base_is_that_of_transformers_at_the_stretched_length(dyna
     mine = 1.0 / theta ** (torch.arange(0, 16, 2) / 16)
     torch.testing.assert_close(mine, frequencies)
     assert mine[-1] * stretch == pytest.approx(10_000.0 ** (-14 / 16), rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_rotation_of_a_model_is_that_of_its_description(tiny_qwen3, dtype):
+    scaling = RopeScaling("yarn", 4.0, 8)
+    config = replace(tiny_qwen3, rope_theta=500.0, rope_scaling=scaling)
+    positions = torch.tensor([[0, 3, 9]])
+    made = rotary_of(config, positions, dtype=dtype)
+    exact = rotary_tables(positions, config.head_dim, theta=500.0, scaling=scaling)
+    assert made is not None
+    for mine, expected in zip(made, exact, strict=True):
+        assert torch.equal(mine, expected.to(dtype))
+    assert rotary_of(replace(config, positions="learned"), positions, dtype=dtype) is None

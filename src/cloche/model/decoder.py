@@ -15,8 +15,8 @@ from cloche.model.config import ModelConfig
 from cloche.model.embedding import Embedding
 from cloche.model.mlp import build_mlp
 from cloche.model.norms import build_norm
-from cloche.model.positions import rotary_tables, sinusoidal_positions
-from cloche.model.record import Record, watches_attention, with_prefix
+from cloche.model.positions import rotary_of, sinusoidal_positions
+from cloche.model.record import Record, RouterRecord, watches_attention, with_prefix
 
 
 class Block(nn.Module):
@@ -39,7 +39,11 @@ class Block(nn.Module):
         record: Record | None = None,
     ) -> Float[Tensor, "batch time dim"]:
         """The residual stream after this block."""
-        told = with_prefix(record, self.record_prefix)
+        told = record
+        if not isinstance(record, RouterRecord):
+            # a router's record asks for no layer, and a name that holds one has torch.compile
+            # build a graph of its own for each layer
+            told = with_prefix(record, self.record_prefix)
         attended = self.self_attn(
             self.input_layernorm(residual), shared, record=with_prefix(told, "attention.")
         )
@@ -165,26 +169,13 @@ class Decoder(nn.Module):
                 head_dim=self.config.head_dim,
             )
 
-        rotary = self._rotary(positions, dtype=residual.dtype)
+        rotary = rotary_of(self.config, positions, dtype=residual.dtype)
         windows = [
             None if layer < self.config.full_layers else self.config.window
             for layer in range(self.config.layers)
         ]
         made = {window: inputs(window) for window in set(windows)}
         return [made[window] for window in windows]
-
-    def _rotary(
-        self, positions: Int[Tensor, "batch time"], *, dtype: torch.dtype
-    ) -> tuple[Tensor, Tensor] | None:
-        if self.config.positions != "rotary":
-            return None
-        cosines, sines = rotary_tables(
-            positions,
-            self.config.head_dim,
-            theta=self.config.rope_theta,
-            scaling=self.config.rope_scaling,
-        )
-        return cosines.to(dtype), sines.to(dtype)
 
 
 def _count_from_start(ids: Int[Tensor, "batch time"]) -> Int[Tensor, "1 time"]:

@@ -1,9 +1,10 @@
 """The part of a block that thinks about each token by itself: one MLP, or a mixture of experts."""
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -74,32 +75,42 @@ class MixtureOfExperts(nn.Module):
         """What is added to the residual stream; `record` is told `router_logits` and each
         token's `experts` and `expert_weights`, the likeliest first.
         """
-        router_logits = self.gate(hidden)
-        # float32: experts that are nearly equal must not become equal by rounding
-        probabilities = router_logits.softmax(dim=-1, dtype=torch.float32)
-        weights, chosen = probabilities.topk(self.experts_used, dim=-1)
+        # float32: in 16 bits logits that differ little become equal, and other experts are chosen
+        router_logits = functional.linear(hidden.float(), self.gate.weight.float())
+        weights, chosen = router_logits.softmax(dim=-1).topk(self.experts_used, dim=-1)
         if self.normalised:
             weights = weights / weights.sum(dim=-1, keepdim=True)
+        gather = self._gather
+        if torch.compiler.is_compiling():
+            # how many tokens an expert gets is news at each step, and so is what a record holds:
+            # graphs of them would be compiled again and again, so this stays between two graphs
+            gather = cast("Callable[..., Tensor]", torch.compiler.disable(gather))
+        return gather(hidden, router_logits, chosen, weights, record=record)
+
+    def _gather(
+        self,
+        hidden: Float[Tensor, "*batch dim"],
+        router_logits: Float[Tensor, "*batch experts"],
+        chosen: Int[Tensor, "*batch used"],
+        weights: Float[Tensor, "*batch used"],
+        *,
+        record: Record | None,
+    ) -> Float[Tensor, "*batch dim"]:
+        """The weighted sum of each token's chosen experts."""
         if record is not None:
             record("router_logits", router_logits)
             record("experts", chosen)
             record("expert_weights", weights)
-        gathered = self._gather(hidden.flatten(0, -2), chosen.flatten(), weights.flatten())
-        return gathered.view_as(hidden)
-
-    def _gather(
-        self, tokens: Float[Tensor, "tokens dim"], chosen: Tensor, weights: Tensor
-    ) -> Float[Tensor, "tokens dim"]:
-        """The weighted sum of each token's experts; `chosen` has `experts_used` for each token."""
-        order = chosen.argsort(stable=True)  # all of the first expert, all of the second, ...
-        sizes = chosen.bincount(minlength=len(self.experts)).tolist()
+        tokens, picked, shares = hidden.flatten(0, -2), chosen.flatten(), weights.flatten()
+        order = picked.argsort(stable=True)  # all of the first expert, all of the second, ...
+        sizes = picked.bincount(minlength=len(self.experts)).tolist()
         gathered = torch.zeros_like(tokens)
         for expert, picks in zip(self.experts, order.split(sizes), strict=True):
             places = picks // self.experts_used
             answers = expert(tokens.index_select(0, places))
-            share = weights.index_select(0, picks)[:, None].to(answers.dtype)
+            share = shares.index_select(0, picks)[:, None].to(answers.dtype)
             gathered = gathered.index_add(0, places, answers * share)
-        return gathered
+        return gathered.view_as(hidden)
 
 
 def build_mlp(config: ModelConfig) -> nn.Module:

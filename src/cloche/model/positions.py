@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cloche.model.config import ModelConfig
 from cloche.model.rope import RopeScaling
 
 
@@ -26,6 +27,18 @@ def sinusoidal_positions(
     angles = positions[..., None].float() * frequencies
     waves = torch.stack((angles.sin(), angles.cos()), dim=-1)  # sine and cosine side by side
     return waves.flatten(-2)[..., :dim]
+
+
+def rotary_of(
+    config: ModelConfig, positions: Int[Tensor, "batch time"], *, dtype: torch.dtype
+) -> tuple[Float[Tensor, "batch 1 time half"], Float[Tensor, "batch 1 time half"]] | None:
+    """The `rotary_tables` of a model, in the dtype it computes in; None where it turns nothing."""
+    if config.positions != "rotary":
+        return None
+    cosines, sines = rotary_tables(
+        positions, config.head_dim, theta=config.rope_theta, scaling=config.rope_scaling
+    )
+    return cosines.to(dtype), sines.to(dtype)
 
 
 def rotary_tables(

@@ -28,7 +28,7 @@ from cloche.model.config import ModelConfig
 from cloche.model.embedding import Embedding
 from cloche.model.mlp import build_mlp
 from cloche.model.norms import build_norm
-from cloche.model.positions import rotary_tables, sinusoidal_positions
+from cloche.model.positions import rotary_of, sinusoidal_positions
 from cloche.model.record import Record, watches_attention, with_prefix
 
 KeysAndValues = tuple[
@@ -200,7 +200,7 @@ class EncoderDecoder(nn.Module):
             residual,
             documents=None if real is None else real.long(),  # padding is a document of its own
             causal=False,
-            rotary=self._rotary(positions, dtype=residual.dtype),
+            rotary=rotary_of(self.config, positions, dtype=residual.dtype),
             watched=watches_attention(record),
         )
         if record is not None:
@@ -237,7 +237,7 @@ class EncoderDecoder(nn.Module):
         shared = self_attention_inputs(
             residual,
             documents=documents,
-            rotary=self._rotary(positions, dtype=residual.dtype),
+            rotary=rotary_of(self.config, positions, dtype=residual.dtype),
             cache=cache,
             watched=watched,
         )
@@ -283,16 +283,3 @@ class EncoderDecoder(nn.Module):
             waves = sinusoidal_positions(positions, self.config.width)
             vectors = vectors + waves.to(vectors.dtype)
         return self.dropout(vectors)
-
-    def _rotary(
-        self, positions: Int[Tensor, "#batch time"], *, dtype: torch.dtype
-    ) -> tuple[Tensor, Tensor] | None:
-        if self.config.positions != "rotary":
-            return None
-        cosines, sines = rotary_tables(
-            positions,
-            self.config.head_dim,
-            theta=self.config.rope_theta,
-            scaling=self.config.rope_scaling,
-        )
-        return cosines.to(dtype), sines.to(dtype)
