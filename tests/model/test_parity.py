@@ -89,6 +89,12 @@ LLAMA3_SCALING = {
     "low_freq_factor": 1.0,
     "high_freq_factor": 4.0,
 }
+YARN_SCALING = {
+    "rope_type": "yarn",
+    "rope_theta": 5000.0,
+    "factor": 4.0,
+    "original_max_position_embeddings": 16,
+}
 
 
 def without_prefix(theirs: Weights) -> dict[str, Tensor]:
@@ -187,6 +193,16 @@ FAMILIES = {
         replace(OURS, kv_heads=1, tied=True),
         qwen3(num_key_value_heads=1, tie_word_embeddings=True),
     ),
+    "qwen3, window": Family(
+        replace(OURS, kv_heads=2, window=4, full_layers=1),
+        qwen3(
+            num_key_value_heads=2, use_sliding_window=True, sliding_window=4, max_window_layers=1
+        ),
+    ),
+    "qwen3, yarn": Family(
+        replace(OURS, rope_scaling=RopeScaling("yarn", 4.0, 16)),
+        qwen3(rope_parameters=YARN_SCALING),
+    ),
     "llama": Family(LLAMA, llama()),
     "llama, stretched, biased": Family(
         replace(
@@ -214,6 +230,16 @@ FAMILIES = {
     "moe, weights as they are": Family(
         replace(MOE, kv_heads=2, normalised_experts=False),
         moe(num_key_value_heads=2, norm_topk_prob=False),
+        from_moe,
+    ),
+    "moe, window": Family(
+        replace(MOE, window=4),  # of every layer: the reference knows no others here
+        moe(norm_topk_prob=True, use_sliding_window=True, sliding_window=4),
+        from_moe,
+    ),
+    "moe, yarn": Family(
+        replace(MOE, rope_scaling=RopeScaling("yarn", 4.0, 16)),
+        moe(norm_topk_prob=True, rope_parameters=YARN_SCALING),
         from_moe,
     ),
 }

@@ -174,15 +174,19 @@ COUNTED = {
 }
 
 
-@pytest.mark.parametrize("config", COUNTED.values(), ids=COUNTED)
-def test_operations_are_those_that_torch_counts(config):
+def counted_flops(config: ModelConfig) -> int:
+    """What torch counts of both passes over two full contexts, short enough for the plain path."""
     model = build_network(config)
     ids = torch.randint(50, (2, config.context))
-    counter = FlopCounterMode(display=False)
-    with counter:
+    with FlopCounterMode(display=False) as counter:
         logits = model(ids, sources=ids) if isinstance(model, EncoderDecoder) else model(ids)
         logits.sum().backward()
-    assert counter.get_total_flops() == flops_per_token(config) * ids.numel()
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize("config", COUNTED.values(), ids=COUNTED)
+def test_operations_are_those_that_torch_counts(config):
+    assert counted_flops(config) == flops_per_token(config) * 2 * config.context
 
 
 def test_a_window_shortens_the_reach_of_its_layers_only():
@@ -191,6 +195,14 @@ def test_a_window_shortens_the_reach_of_its_layers_only():
     saved = flops_per_token(full) - flops_per_token(windowed)
     assert saved == 12 * 4 * full.head_dim * 2 * (12 - 5)
     assert flops_per_token(replace(full, window=100)) == flops_per_token(full)
+
+
+def test_the_plain_path_computes_what_a_window_hides_too():
+    full = tiny("qwen3", kv_heads=2)
+    windowed = replace(full, window=5, full_layers=1)
+    counted = counted_flops(windowed)
+    assert counted == flops_per_token(full) * 2 * full.context
+    assert counted > flops_per_token(windowed) * 2 * full.context
 
 
 def test_flops_are_six_a_matrix_parameter_plus_the_attention():

@@ -43,11 +43,15 @@ def flops_per_token(config: ModelConfig) -> int:
 
     Six for each matrix parameter (Kaplan et al. 2020, https://arxiv.org/abs/2001.08361), and
     twelve times heads x head_dim x reach for the attention's own products in each layer
-    (Chowdhery et al. 2022, appendix B, https://arxiv.org/abs/2204.02311). The reach is the
-    context, as if every token saw all of it, or the window where that is shorter. The backward
-    pass is twice the forward one. Exact for matrices and for attention that writes its whole
-    table out; norms, nonlinearities, softmax and the head's loss are left out, and so is what a
-    fused kernel computes twice or never.
+    (Chowdhery et al. 2022, appendix B, https://arxiv.org/abs/2204.02311). The backward pass is
+    twice the forward one. Norms, nonlinearities, softmax and the head's loss are left out, and so
+    is what a fused kernel computes twice or never.
+
+    The reach is the context, as if every token saw all of it, or the window where that is shorter.
+    Without a window that is exact for matrices and for attention that writes its whole table out.
+    With one it is what the model needs: a kernel that leaves out what no token sees (flex
+    attention) comes near it, block by block, while the plain path, and the fused one under a mask,
+    compute all pairs, as many as without the window.
 
     Of an encoder-decoder: for one token of a target and one of a source as long. A bigram
     multiplies nothing; what it does is normalise a row of logits. A counted model has no passes
@@ -62,7 +66,7 @@ def flops_per_token(config: ModelConfig) -> int:
 
 
 def attention_reaches(config: ModelConfig) -> list[int]:
-    """How many tokens each attention of the model looks at, one number for each."""
+    """How many tokens each attention of the model looks at most, one number for each."""
     if config.family == "seq2seq":  # the decoder's blocks have two: itself, and the source
         return [config.context] * (config.encoder_layers + 2 * config.layers)
     near = min(config.window or config.context, config.context)
