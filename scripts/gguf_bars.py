@@ -26,7 +26,7 @@ from cloche.generation.request import GenerationRequest
 from cloche.model.build import LanguageModel
 from cloche.run import LM
 from cloche.text.tokenizer import Tokenizer
-from cloche.weights.gguf_checking import ExportCheck
+from cloche.weights.checking import ExportCheck
 from cloche.weights.gguf_llama_cpp import Questions, ask_llama_cpp
 from cloche.weights.gguf_reading import import_gguf
 from cloche.weights.gguf_writing import export_gguf

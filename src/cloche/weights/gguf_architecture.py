@@ -3,15 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from cloche.errors import CheckpointError
 from cloche.model.build import Network
 from cloche.model.config import ModelConfig
 from cloche.model.decoder import Decoder
-from cloche.model.positions import sinusoidal_positions
 from cloche.model.rope import RopeScaling
+from cloche.weights.expressing import express as express_for_hugging_face
 from cloche.weights.gguf_names import Architecture
 
 
@@ -98,8 +97,6 @@ def _gpt2_reasons(config: ModelConfig) -> list[str]:
         )
     if config.qk_norm:
         found.append("its queries and keys are normalised")
-    if config.kv_heads != config.heads:
-        found.append(f"{config.heads} heads share {config.kv_heads} keys (model.kv-heads)")
     if config.heads * config.head_dim != config.width:
         found.append(f"its heads are {config.heads * config.head_dim} wide, not {config.width}")
     if config.experts:
@@ -108,35 +105,7 @@ def _gpt2_reasons(config: ModelConfig) -> list[str]:
 
 
 def _as_gpt2(model: Decoder, config: ModelConfig) -> Expressed:
-    """Biases of zero where there are none, and positions as a table."""
-    expressed = replace(
-        config,
-        family="gpt2",
-        positions="learned",
-        qkv_bias=True,
-        output_bias=True,
-        mlp_bias=True,
-    )
-    weights = dict(model.state_dict())
-    for layer in range(config.layers):
-        for part in (
-            "self_attn.q",
-            "self_attn.k",
-            "self_attn.v",
-            "self_attn.o",
-            "mlp.up",
-            "mlp.down",
-        ):
-            matrix = weights[f"layers.{layer}.{part}_proj.weight"]
-            weights.setdefault(
-                f"layers.{layer}.{part}_proj.bias", matrix.new_zeros(matrix.shape[0])
-            )
-    weights.setdefault("embed_positions.weight", _position_table(config))
-    return Expressed("gpt2", expressed, weights)
-
-
-def _position_table(config: ModelConfig) -> Tensor:
-    """What is added at each position: waves, or nothing."""
-    if config.positions == "sinusoidal":
-        return sinusoidal_positions(torch.arange(config.context)[None], config.width)[0]
-    return torch.zeros(config.context, config.width)
+    """The same with zeros for biases, a table of positions and a key for every head, as the class
+    GPT-2 has it everywhere."""
+    same = express_for_hugging_face(model, config)
+    return Expressed("gpt2", replace(same.config, family="gpt2"), same.tensors)

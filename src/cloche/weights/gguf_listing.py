@@ -77,7 +77,9 @@ def _byte_level(
 ) -> Listing:
     model, added = saved["model"], saved.get("added_tokens") or []
     name = _PUBLISHED.get(tokenizer.kind) or name_splitter(
-        saved.get("pre_tokenizer"), looks_up_words=bool(model.get("ignore_merges"))
+        saved.get("pre_tokenizer"),
+        looks_up_words=bool(model.get("ignore_merges")),
+        composes=bool(saved.get("normalizer")),
     )
     merges = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
     found = [token["content"] for token in added if token["content"] not in special]

@@ -104,21 +104,35 @@ SPLITTERS: Mapping[str, Splitter] = {
 }
 """What is known, by the names in files."""
 
-EXACT = ("gpt-2", "llama-bpe", "dbrx", "deepseek-v3", "smollm", "qwen2", "qwen35")
+EXACT = (
+    *("gpt-2", "llama-bpe", "dbrx", "deepseek-v3", "smollm", "deepseek-r1-qwen"),
+    *("olmo", "command-r", "qwen2", "qwen35"),
+)
 """The names to write. llama.cpp splits any text as these rules say, but for an apostrophe before
 the long s of old prints (U+017F), which it does not take for an s; it only nears the other rules.
 """
 
 
-def name_splitter(saved: Mapping[str, Any] | None, *, looks_up_words: bool) -> str | None:
+def name_splitter(
+    saved: Mapping[str, Any] | None, *, looks_up_words: bool, composes: bool
+) -> str | None:
     """The name in EXACT for the `pre_tokenizer` of a `tokenizer.json`; None where there is none.
 
-    Of two that split alike, the one that looks words up as the tokenizer does.
+    Of those that split alike, the one that looks words up, and composes characters, as the
+    tokenizer does. None stands for composing where the tokenizer does not.
     """
     wanted = _canonical(saved or {})
-    alike = [name for name in EXACT if _canonical(SPLITTERS[name].to_json()) == wanted]
-    exactly = [name for name in alike if SPLITTERS[name].looks_up_words == looks_up_words]
-    return next(iter(exactly + alike), None)
+    alike = [
+        name
+        for name in EXACT
+        if _canonical(SPLITTERS[name].to_json()) == wanted and SPLITTERS[name].composes <= composes
+    ]
+
+    def unlike(name: str) -> tuple[bool, bool]:
+        splitter = SPLITTERS[name]
+        return splitter.looks_up_words != looks_up_words, splitter.composes != composes
+
+    return min(alike, key=unlike, default=None)
 
 
 def _of_ours(rule: Rule) -> dict[str, Any]:

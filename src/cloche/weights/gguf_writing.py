@@ -9,9 +9,10 @@ from cloche.errors import CheckpointError, SettingError
 from cloche.model.build import LanguageModel
 from cloche.model.config import ModelConfig
 from cloche.text.tokenizer import SpecialIds, Tokenizer
+from cloche.weights.checking import ExportCheck
 from cloche.weights.durable import remove, sweep_beside, sync, temporary_beside
 from cloche.weights.gguf_architecture import Expressed, express
-from cloche.weights.gguf_checking import ExportCheck, check_gguf
+from cloche.weights.gguf_checking import check_gguf
 from cloche.weights.gguf_file import write_gguf
 from cloche.weights.gguf_quantizing import QUANTIZED_TYPES, find_quantizer, quantize_file
 from cloche.weights.gguf_tensors import STORED_TYPES, StoredType
