@@ -17,7 +17,7 @@ from cloche.generation.engine import Engine
 from cloche.generation.request import GenerationRequest
 from cloche.model.build import LanguageModel, parameter_count
 from cloche.model.config import ModelConfig
-from cloche.text.saved import load_tokenizer
+from cloche.text.names import open_tokenizer
 from cloche.text.tokenizer import Tokenizer
 from cloche.weights.checkpoint import load_model
 from cloche.weights.folder import CONFIG, read_json
@@ -247,7 +247,7 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 def _open(folder: Path, *, device: torch.device, dtype: torch.dtype) -> LM:
     model, config = load_model(folder, dtype=dtype)
-    tokenizer = load_tokenizer(folder)
+    tokenizer = open_tokenizer(str(folder.absolute()))
     if tokenizer.vocab_size > config.vocab_size:
         raise CheckpointError(
             f"{folder} does not fit together: its tokenizer has {tokenizer.vocab_size} tokens, "

@@ -1,6 +1,5 @@
 """Foreign PyTorch files: opened only elsewhere, and only as what they are known to be."""
 
-import json
 import os
 import pickle
 from collections.abc import Callable
@@ -11,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel
 from weights_parity import assert_equal_logits, assert_equal_models
 
 from cloche.errors import CheckpointError
@@ -19,9 +18,7 @@ from cloche.text.characters import CharacterTokenizer
 from cloche.weights import pickles, unpickle
 from cloche.weights.imported import Imported
 from cloche.weights.pickles import (
-    holds_only_pickles,
     import_pickle,
-    import_pickled_folder,
     import_state_dict,
 )
 
@@ -376,50 +373,3 @@ def test_all_that_a_state_dict_lacks_is_named_in_its_own_words(tmp_path, tokeniz
         opened(tmp_path / "x.pt", tokenizer=tokenizer, heads=HEADS)
     assert "missing are final_norm.shift, trf_blocks.1.ff.layers.2.bias" in str(caught.value)
     assert "unknown are extra" in str(caught.value)
-
-
-def pickled_llama(folder: Path, *, sharded: bool) -> LlamaForCausalLM:
-    """A folder as older versions of transformers wrote it."""
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=VOCAB,
-        hidden_size=WIDTH,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=HEADS,
-        max_position_embeddings=CONTEXT,
-    )
-    theirs = LlamaForCausalLM(config).eval()
-    theirs.save_pretrained(folder)
-    (folder / "model.safetensors").unlink()
-    tensors = theirs.state_dict()
-    if not sharded:
-        torch.save(tensors, folder / "pytorch_model.bin")
-        return theirs
-    places = {name: f"part-{n % 2}.bin" for n, name in enumerate(tensors)}
-    for file in set(places.values()):
-        part = {name: tensors[name] for name in tensors if places[name] == file}
-        torch.save(part, folder / file)
-    index = json.dumps({"weight_map": places})
-    (folder / "pytorch_model.bin.index.json").write_text(index)
-    return theirs
-
-
-@pytest.mark.parametrize("sharded", [False, True])
-def test_a_folder_of_pickled_weights_computes_the_same(tmp_path, tokenizer, sharded, monkeypatch):
-    (tmp_path / "temporary").mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
-    theirs = pickled_llama(tmp_path / "old", sharded=sharded)
-    assert holds_only_pickles(tmp_path / "old")
-    imported = import_pickled_folder(tmp_path / "old", tokenizer=tokenizer)
-    assert imported.origin == "Hugging Face folder old (llama, float32)"
-    assert_equal_models(imported.model, theirs, vocab_size=VOCAB, time=CONTEXT)
-    assert list((tmp_path / "temporary").iterdir()) == []
-
-
-def test_a_pickled_index_may_not_lead_out_of_its_folder(tmp_path, tokenizer):
-    pickled_llama(tmp_path / "old", sharded=True)
-    index = tmp_path / "old" / "pytorch_model.bin.index.json"
-    index.write_text(index.read_text().replace("part-1.bin", "../part-1.bin"))
-    with pytest.raises(CheckpointError, match="no file of this folder: refused"):
-        import_pickled_folder(tmp_path / "old", tokenizer=tokenizer)
