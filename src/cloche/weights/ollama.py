@@ -46,14 +46,19 @@ def modelfile(
 
 
 def _is_chatml(chat_template: str) -> bool:
-    """Whether a template writes a conversation that begins with a system message as ChatML."""
-    messages = [{"role": role, "content": content} for role, content in _CHATML_MESSAGES]
-    try:
-        template = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(
-            chat_template
-        )
-        written = template.render(messages=messages, add_generation_prompt=True)
-    except (TemplateError, TypeError, ValueError, ArithmeticError, RecursionError):
-        return False  # it needs more than messages, or is broken: Ollama shall judge it
-    spoken = "".join(f"<|im_start|>{r}\n{c}<|im_end|>\n" for r, c in _CHATML_MESSAGES)
-    return written == f"{spoken}<|im_start|>assistant\n"
+    """Whether a template writes conversations as ChatML and adds nothing, such as a first message
+    of its own."""
+    if not all(mark in chat_template for mark in ("<|im_start|>", "<|im_end|>")):
+        return False
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    for spoken in (_CHATML_MESSAGES, _CHATML_MESSAGES[1:]):
+        messages = [{"role": role, "content": content} for role, content in spoken]
+        try:
+            template = environment.from_string(chat_template)
+            written = template.render(messages=messages, add_generation_prompt=True)
+        except (TemplateError, TypeError, ValueError, ArithmeticError, RecursionError):
+            return False  # it needs more than messages, or is broken: Ollama shall judge it
+        turns = "".join(f"<|im_start|>{role}\n{content}<|im_end|>\n" for role, content in spoken)
+        if written != f"{turns}<|im_start|>assistant\n":
+            return False
+    return True
