@@ -6,8 +6,10 @@ are what the program printed, not what somebody remembers.
 
 import argparse
 import gzip
+import hashlib
 import re
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -26,6 +28,7 @@ from bad_input_cases import (
     run_cloche,
     write,
 )
+from bad_weights_cases import CHOICE_CASES, EXPORT_CASES, FILE_CASES, IMPORT_CASES
 
 DOCUMENT = Path("docs/bad-input.md")
 
@@ -181,7 +184,17 @@ GROUPS = {
     "Tokenizers, cleaning and data sets": TYPING_CASES,
     "Training and generating": RUN_CASES,
 }
+WATCHED = {
+    "Model folders that come in": IMPORT_CASES,
+    "Model files that come in": FILE_CASES,
+    "Models that go out": EXPORT_CASES,
+    "Pairs, families and published results": CHOICE_CASES,
+}
+"""What is told of files, too: those that a command made, changed or removed and yet failed."""
 VARYING = (
+    (r"\.\d+\.tmp", ".PID.tmp"),
+    (r'(?m), "seconds": [\d.e-]+\}', "}"),
+    (r"(?m)^  largest difference of logits \S+ ", "  largest difference of logits ... "),
     (r"cloche: \d+ tokens?, \d+ a second[^\n]*\n", ""),
     (r"(?m)^\d+\.\d s\. Next", "S s. Next"),
 )
@@ -190,17 +203,50 @@ VARYING = (
 
 def section(case: Case) -> str:
     """The case as a section of the document."""
+    return outcome(case)[0]
+
+
+def watched_section(case: Case) -> str:
+    """The same, and what became of the files where the command failed."""
+    text, status, different = outcome(case)
+    if status == 0:
+        return text
+    places = dict.fromkeys(re.sub(r"(\.tmp/).+", r"\1", settled(name)) for name in different)
+    told = ", ".join(f"`{place}`" for place in places) or "none"
+    return f"{text}\nFiles made, changed or gone: {told}.\n"
+
+
+def outcome(case: Case) -> tuple[str, int, list[str]]:
+    """The section of a case, its status, and the files that are not as they were."""
     folder = Path(tempfile.mkdtemp(prefix="cloche-bad-"))
     try:
         case.prepare(folder)
+        before = contents(folder)
         status, said = run_cloche(case.command, folder, shell=case.shell)
+        after = contents(folder)
     finally:
         shutil.rmtree(folder)
-    said = said.replace(f"{folder.resolve()}/", "")
-    for pattern, instead in VARYING:
-        said = re.sub(pattern, instead, said)
+    said = settled(said.replace(f"{folder.resolve()}/", ""))
     lines = "\n".join(line.rstrip() for line in said.strip().splitlines())
-    return f"### {case.name}\n\n`cloche {case.command}` ends with {status}:\n\n```\n{lines}\n```\n"
+    text = f"### {case.name}\n\n`cloche {case.command}` ends with {status}:\n\n```\n{lines}\n```\n"
+    every = sorted(before.keys() | after.keys())
+    return text, status, [name for name in every if before.get(name) != after.get(name)]
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """A hash of each file below a folder, by its path; what is cached is none."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file() and ".cache" not in path.parts
+    }
+
+
+def settled(text: str) -> str:
+    """A text without what differs from run to run."""
+    for pattern, instead in VARYING:
+        text = re.sub(pattern, instead, text)
+    return text
 
 
 def main() -> int:
@@ -208,13 +254,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="fail where the document is not true")
     check = parser.parse_args().check
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # children of jobs behind & ignore it
     head = (
         "# What cloche says to bad input\n\n"
         "Made by `scripts/bad_input.py` from what the program prints. A user's mistake ends with "
-        "status 2,\none message and no traceback; nothing is lost.\n\n"
+        "status 2,\none message and no traceback; nothing is lost. In the last groups "
+        "all files are compared\nwith what they were before a command that failed.\n\n"
     )
+    groups = [(name, cases, section) for name, cases in GROUPS.items()]
+    groups += [(name, cases, watched_section) for name, cases in WATCHED.items()]
     document = head + "\n".join(
-        f"## {group}\n\n" + "\n".join(map(section, cases)) for group, cases in GROUPS.items()
+        f"## {name}\n\n" + "\n".join(map(write_section, cases))
+        for name, cases, write_section in groups
     )
     if not check:
         DOCUMENT.write_text(document, encoding="utf-8")

@@ -168,7 +168,9 @@ def _check_shard(folder: Path, name: str, *, index: str) -> None:
         raise CheckpointError(f"{path} is missing, which {index} names; fetch it, too")
     home, real = folder.resolve(), path.resolve()
     if real.parent not in (home, home.parent.parent / "blobs"):
-        raise CheckpointError(f"{path} is a link to {real}, out of its folder: refused")
+        raise CheckpointError(
+            f"{path} is a link to {real}, out of its folder: refused. Put the file itself there"
+        )
 
 
 def _check_fit(expected: dict[str, Tensor], names: Names, weights: Weights, *, tied: bool) -> None:
