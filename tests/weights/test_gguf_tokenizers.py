@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import tempfile
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from gguf_samples import EXTRA_ROWS, TEXT, build, byte_pairs, configurations, wr
 from tokenizers import Tokenizer as Engine
 from tokenizers import models, trainers
 
-from cloche.errors import CheckpointError
+from cloche.errors import CheckpointError, TokenizerError
 from cloche.text.characters import CharacterTokenizer
 from cloche.text.hub import HubTokenizer
 from cloche.text.published import open_published
@@ -216,6 +217,35 @@ def test_what_would_give_other_ids_is_refused_with_the_reason(name):
         list_tokens(make())
 
 
+def _lacking(**changes: Any) -> HubTokenizer:
+    """A tokenizer without a token for the byte 0x06, as SmolLM2 has none."""
+    letter = next(letter for letter, byte in byte_of_letter().items() if byte == 6)
+    vocab = _vocab(_hub("gpt-2"))
+    del vocab[letter]
+    return _hub("gpt-2", model={"vocab": vocab, **changes})
+
+
+def _vocab(tokenizer: HubTokenizer) -> dict[str, int]:
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save(Path(folder))
+        return json.loads((Path(folder) / "tokenizer.json").read_bytes())["model"]["vocab"]
+
+
+def test_a_byte_without_a_token_is_no_obstacle_where_its_text_is_an_error(tmp_path):
+    pytest.importorskip("xllamacpp")
+    tokenizer = _lacking()
+    with pytest.raises(TokenizerError, match=r"U\+0006"):
+        tokenizer.encode("a\x06b")
+    path = _written(tokenizer, tmp_path / "model.gguf")
+    texts = [text for text in TEXTS if "\x06" not in text]
+    assert ask_llama_cpp(path, Questions(texts=texts)).ids == [*map(tokenizer.encode, texts)]
+
+
+def test_a_byte_that_is_unknown_here_and_left_out_there_is_refused():
+    with pytest.raises(CheckpointError, match="a token for bytes that its vocabulary lacks"):
+        list_tokens(_lacking(unk_token=END_OF_TEXT))
+
+
 def test_unigram_pieces_are_refused(tmp_path):
     tokenizer = _sentencepiece(tmp_path, prefix=True, model_type="unigram", byte_fallback=False)
     with pytest.raises(CheckpointError, match="no tokenizer of the kind Unigram"):
@@ -236,12 +266,10 @@ def test_pieces_whose_text_is_normalized_are_refused(tmp_path):
         list_tokens(HubTokenizer(json.dumps(saved).encode(), roles={}))
 
 
-def test_looking_words_up_is_refused_only_where_it_makes_a_difference(tmp_path):
+def test_looking_words_up_is_refused_only_where_it_makes_a_difference():
     looking = _hub("gpt-2", model={"ignore_merges": True})
     assert list_tokens(looking).keys["pre"] == "gpt-2"  # merges lead to every token
-    looking.save(tmp_path)
-    saved = json.loads((tmp_path / "tokenizer.json").read_bytes())
-    unreached = {**saved["model"]["vocab"], "qzxjk": 700}
+    unreached = {**_vocab(looking), "qzxjk": 700}
     made = _hub("gpt-2", model={"ignore_merges": True, "vocab": unreached})
     with pytest.raises(CheckpointError, match="never lead to some of its tokens, such as 'qzxjk'"):
         list_tokens(made)
