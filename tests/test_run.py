@@ -168,7 +168,7 @@ def test_a_pickle_is_refused_and_never_opened(tmp_path, suffix):
 
 def test_another_file_is_refused_with_the_way_out(tmp_path):
     with pytest.raises(CheckpointError, match="give the folder it lies in"):
-        load(save(tmp_path / "m") / "model.safetensors")
+        load(save(tmp_path / "m") / "config.json")
 
 
 def test_a_missing_folder_names_the_nearest(run):
@@ -280,3 +280,10 @@ def test_a_damaged_row_of_metrics_is_named(tmp_path):
         read_metrics(tmp_path)
     with pytest.raises(RunError, match="does not exist"):
         read_metrics(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["model.gguf", "model.safetensors"])
+def test_a_file_of_weights_is_told_how_to_come_in(tmp_path, name):
+    (tmp_path / name).write_bytes(b"GGUF")
+    with pytest.raises(CheckpointError, match=f"cloche import .*{name} --out RUN"):
+        load(tmp_path / name)

@@ -185,7 +185,8 @@ def load(
     if translates(folders[0]):
         raise CheckpointError(
             f"{source} holds a seq2seq model, which continues no text but writes a target for a "
-            "source: open it with cloche.load_translator"
+            "source. cloche generate and cloche eval know it, in Python open it with "
+            "cloche.load_translator; no other tool's format has such a model, so it is not exported"
         )
     return open_first_whole(
         folders, lambda folder: _open(folder, device=target, dtype=dtype), warn=warn

@@ -61,8 +61,8 @@ def test_the_parts_of_a_batch_change_nothing_in_what_is_reported(book, tmp_path)
 
 def test_a_mistake_leaves_no_folder_behind_and_a_file_is_no_run(book, tmp_path):
     with pytest.raises(TextError):
-        cloche.train(tmp_path / "none.txt", out=tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+        cloche.train(tmp_path / "none.txt", out=tmp_path / "runs" / "none")
+    assert not (tmp_path / "runs").exists()
     with pytest.raises(RunError, match="cannot be a run folder"):
         cloche.train(book, out=book, options=SMALL)
     assert book.read_text(encoding="utf-8") == TEXT

@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -27,6 +27,7 @@ def claimed(run: Path) -> Iterator[None]:
     The operating system frees the lock of a process that died, so a stale one never blocks.
     """
     new = not run.exists()
+    made = [parent for parent in run.parents if not parent.exists()]
     try:
         run.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
@@ -43,6 +44,9 @@ def claimed(run: Path) -> Iterator[None]:
     except BaseException:
         if new and not (run / CONFIG).exists():  # nothing had begun: leave nothing behind
             shutil.rmtree(run, ignore_errors=True)
+            with suppress(OSError):  # another run may have come to lie there meanwhile
+                for parent in made:
+                    parent.rmdir()
         raise
     finally:
         lock.release()

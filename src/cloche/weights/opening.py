@@ -13,6 +13,8 @@ from cloche.weights.history import CHECKPOINTS, list_checkpoints
 from cloche.weights.tensors import refuse_pickle
 
 Opened = TypeVar("Opened")
+FOREIGN_FILES = frozenset({".gguf", ".safetensors"})
+"""Endings of files that hold weights, and are opened by importing them."""
 
 
 def open_first_whole(
@@ -41,6 +43,11 @@ def folders_to_try(source: Path, checkpoint: str, *, warn: Callable[[str], None]
     if not source.exists():
         raise CheckpointError(f"{source} does not exist{_suggestion(source)}")
     if source.is_file():
+        if source.suffix.lower() in FOREIGN_FILES:
+            raise CheckpointError(
+                f"{source} is a file of weights, not a model folder: bring it in with "
+                f"cloche import {source} --out RUN"
+            )
         raise CheckpointError(f"{source} is a file: give the folder it lies in")
     if (source / CHECKPOINTS).is_dir():
         return _checkpoints_to_try(source, checkpoint, warn=warn)
