@@ -8,6 +8,7 @@ import re
 import tempfile
 import unicodedata
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -61,18 +62,16 @@ def _texts(count: int, *, seed: int) -> list[str]:
 TEXTS = _texts(120, seed=1)
 
 
-def _hub(name: str, *, special: tuple[str, ...] = (END_OF_TEXT,), **changes: Any) -> HubTokenizer:
-    """A byte-level BPE under a splitting rule, as a Hugging Face tokenizer."""
-    splitter = SPLITTERS[name]
+@cache
+def _trained(name: str, special: tuple[str, ...]) -> str:
+    """A byte-level BPE under a splitting rule, as the JSON of its file."""
     saved = json.loads(Engine(models.BPE()).to_str())
-    saved |= {
-        "pre_tokenizer": splitter.to_json(),
-        "decoder": {
-            "type": "ByteLevel",
-            "add_prefix_space": True,
-            "trim_offsets": True,
-            "use_regex": True,
-        },
+    saved["pre_tokenizer"] = SPLITTERS[name].to_json()
+    saved["decoder"] = {
+        "type": "ByteLevel",
+        "add_prefix_space": True,
+        "trim_offsets": True,
+        "use_regex": True,
     }
     engine = Engine.from_str(json.dumps(saved))
     trainer = trainers.BpeTrainer(
@@ -83,9 +82,14 @@ def _hub(name: str, *, special: tuple[str, ...] = (END_OF_TEXT,), **changes: Any
         special_tokens=list(special),
     )
     engine.train_from_iterator(_texts(500, seed=2), trainer)
-    saved = json.loads(engine.to_str())
-    saved["model"]["ignore_merges"] = splitter.looks_up_words
-    saved["normalizer"] = NFC if splitter.composes else None
+    return engine.to_str()
+
+
+def _hub(name: str, *, special: tuple[str, ...] = (END_OF_TEXT,), **changes: Any) -> HubTokenizer:
+    """That as a Hugging Face tokenizer, with changes to its file."""
+    saved = json.loads(_trained(name, special))
+    saved["model"]["ignore_merges"] = SPLITTERS[name].looks_up_words
+    saved["normalizer"] = NFC if SPLITTERS[name].composes else None
     saved |= {key: value for key, value in changes.items() if key != "model"}
     saved["model"] |= changes.get("model", {})
     return HubTokenizer(json.dumps(saved).encode(), roles={})
