@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from gguf_bars import exported, published, smollm
 from pair_bars import reverse, translate
 from text_bars import prepare_kills, prepare_memory
 
@@ -173,6 +174,26 @@ def ngrams(folder: Path) -> bool:
     return 2.4 < found["additive", 2] < 2.6 and abs(found["neural", 2] - found["additive", 2]) < 0.1
 
 
+def babygpt(folder: Path) -> bool:
+    """The recipe runs to its end on the Tang poems, and both curves fall; they are printed."""
+    run = folder / "babygpt"
+    began = time.monotonic()
+    ended = cloche_json(
+        "train", data_file("tangshi-gbk.txt"), "--recipe", "babygpt", "--out", str(run)
+    )
+    seconds = time.monotonic() - began
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    curve = [row for row in rows if "eval/loss" in row]
+    for row in curve[:: max(1, len(curve) // 10)]:
+        losses = f"validation {row['eval/loss']:.4f}, training {row['eval/train_loss']:.4f}"
+        print(f"  step {row['step']}: {losses} nats a character")
+    answer = cloche_json("generate", str(run), "春眠不覺曉", "--seed", "1")["answers"][0]["text"]
+    print(f"babygpt: {ended['step']} steps in {seconds:.0f} s\n春眠不覺曉{answer}")
+    first, last = curve[0], curve[-1]
+    fell = all(last[name] < 0.8 * first[name] for name in ("eval/loss", "eval/train_loss"))
+    return ended["finished"] and ended["step"] == 3000 and fell
+
+
 BARS: dict[str, Callable[[Path], bool]] = {
     "kills": kills,
     "prepare-kills": prepare_kills,
@@ -180,6 +201,10 @@ BARS: dict[str, Callable[[Path], bool]] = {
     "ngrams": ngrams,
     "reverse": reverse,
     "translate": translate,
+    "smollm": smollm,
+    "exported": exported,
+    "published": published,
+    "babygpt": babygpt,
     "shakespeare-2": lambda folder: shakespeare(folder, minutes=2, limit=1.88),
     "tangshi": tangshi,
     "shakespeare-10": lambda folder: shakespeare(folder, minutes=10, limit=1.65),
