@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloche.data.batches import (
+    IGNORED,
     RandomWindows,
     TokensInMemory,
     Windows,
@@ -55,6 +56,12 @@ def test_targets_are_the_next_tokens(one_document):
     assert batch.targets.tolist() == [[1, 2, 3, 4], [51, 52, 53, 54]]
     assert batch.documents is None
     assert batch.positions is None
+
+
+def test_targets_of_a_single_window_can_be_masked_without_harm_to_its_inputs(one_document):
+    batch = windows_at(one_document, np.array([7]), context=4)
+    batch.targets[0, 1] = IGNORED
+    assert batch.inputs.tolist() == [[7, 8, 9, 10]]
 
 
 def test_an_epoch_sees_every_window_once_and_epochs_differ(one_document):

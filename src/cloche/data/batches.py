@@ -167,14 +167,16 @@ def windows_at(shard: Tokens, starts: np.ndarray, *, context: int) -> Batch:
     """
     places = starts[:, None] + np.arange(context + 1)
     tokens = torch.from_numpy(shard.tokens[places].astype(np.int64))
-    batch = Batch(inputs=tokens[:, :-1].contiguous(), targets=tokens[:, 1:].contiguous())
+    # copied: of a single window, both would be views of the same numbers
+    inputs, targets = tokens[:, :-1].clone(), tokens[:, 1:].clone()
+    batch = Batch(inputs.contiguous(), targets.contiguous())
     if len(shard.ends) <= 1:
         return batch
     firsts = shard.ends - 1 if shard.separated else shard.ends  # where a next one begins
-    inputs = places[:, :-1]
-    documents = np.searchsorted(firsts, inputs, side="right")
+    read = places[:, :-1]
+    documents = np.searchsorted(firsts, read, side="right")
     begins = np.concatenate([[0], firsts])[documents]
-    positions = inputs - np.maximum(begins, starts[:, None])
+    positions = read - np.maximum(begins, starts[:, None])
     return replace(
         batch, positions=torch.from_numpy(positions), documents=torch.from_numpy(documents)
     )

@@ -180,6 +180,10 @@ class _Rows:
 class _Table(_Rows):
     """Cells in columns: the first row names them, or is a pair where it names none."""
 
+    most_unnamed: int | None = None
+    """Most columns whose first two are taken where nothing names them; None for any number, as in
+    collections of sentences, where a note follows the pair."""
+
     def pairs(self) -> Iterator[Pair]:
         places = None
         for place, cells in self.rows():
@@ -209,6 +213,13 @@ class _Table(_Rows):
         self.first_row_is_pair = True
         if self.columns:
             return int(wanted[0]) - 1, int(wanted[1]) - 1
+        if len(first) > (self.most_unnamed or len(first)):
+            raise TextError(
+                f"{self.source.name} has {len(first)} columns, none of them called "
+                f"{' or '.join(map(repr, wanted))}: its first row holds "
+                f"{', '.join(map(repr, names[:12]))}. Name two of them with --data.pair-columns, "
+                "or give their numbers, from 1, where the first row is a pair itself"
+            )
         if len(first) < 2:
             raise TextError(
                 f"{self.source.name} holds no pairs: its first line has no two cells, source and "
@@ -220,6 +231,8 @@ class _Table(_Rows):
 
 class _QuotedTable(_Table):
     """Cells parted by commas, tabs or semicolons, in quotes where they hold one of these."""
+
+    most_unnamed = 2
 
     def rows(self) -> Iterator[tuple[str, list[str]]]:
         """Place and cells of each row that is not blank."""

@@ -205,7 +205,15 @@ def sample(
         seed=options.seed + step,
     )
     with evaluation_mode(model):
-        engine = Engine(model, tokenizer, context=context, rows=1)
+        eos = learned_special_ids(prepared).eos
+        engine = Engine(
+            model,
+            tokenizer,
+            context=context,
+            rows=1,
+            # a token that nothing was learned of does not end a text
+            stop_ids=() if eos is None else (eos,),
+        )
         answer = engine.generate([request])[0][0]
     return Sampled(step, tokenizer.decode(prompt), answer.text)
 

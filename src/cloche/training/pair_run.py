@@ -281,11 +281,11 @@ def pair_card(choice: Choice, prepared: PreparedPairs, state: LoopState) -> str:
 
 
 def _choose_context(prepared: PreparedPairs) -> int:
-    """The longest side of any pair, up to a limit."""
+    """Twice the longest side of any pair, up to a limit: what is translated later may be longer."""
     bos, _ = beginning_and_end(prepared.tokenizer)
     parts = (prepared.train, prepared.validation)
     longest = max(PairTokens(part, context=1, bos=bos).longest for part in parts)
-    return max(2, min(MOST_CONTEXT, longest))
+    return max(2, min(MOST_CONTEXT, 2 * longest))
 
 
 def _evaluation(

@@ -92,9 +92,11 @@ def compare_texts(wanted: Sequence[str], found: Sequence[str], *, by: str) -> No
     for ours, theirs in zip(wanted, found, strict=True):
         # Bytes that are no text are shown in different ways, and so is a space set before a text.
         if REPLACEMENT not in ours and ours.removeprefix(" ") != theirs.removeprefix(" "):
+            pairs = enumerate(zip_longest(ours, theirs))
+            place = max(0, next(n for n, (one, other) in pairs if one != other) - 10)
             raise CheckpointError(
-                f"{by} reads the text {theirs[:40]!r} from the export instead of {ours[:40]!r}. It "
-                f"was deleted"
+                f"{by} reads the text {theirs[place : place + 40]!r} from the export instead of "
+                f"{ours[place : place + 40]!r}. It was deleted"
             )
 
 

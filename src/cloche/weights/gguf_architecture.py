@@ -42,8 +42,8 @@ def express(model: Network, config: ModelConfig) -> Expressed:
     if reasons:
         raise CheckpointError(
             f"llama.cpp has no architecture that computes this model of the family "
-            f"{config.family}: {'; '.join(reasons)}. Export it as a Hugging Face folder, or train "
-            f"one without that"
+            f"{config.family}: {'; '.join(reasons)}. Train one without that; a Hugging Face "
+            f"folder can express some of it (--to hf tells)"
         )
     if rotary:
         return Expressed(_rotary_architecture(config), config, model.state_dict())

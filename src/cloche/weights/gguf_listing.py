@@ -149,7 +149,7 @@ def _refuse(tokenizer: Tokenizer, problems: list[str]) -> None:
 def _no_kind(tokenizer: Tokenizer, reason: str) -> CheckpointError:
     return CheckpointError(
         f"this tokenizer ({tokenizer.kind}) cannot go to llama.cpp with the same ids: {reason}. "
-        f"Export the run as a Hugging Face folder, or train with --text.tokenizer bpe"
+        f"Train with --text.tokenizer bpe, or try a Hugging Face folder (--to hf)"
     )
 
 
