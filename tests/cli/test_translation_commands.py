@@ -81,7 +81,7 @@ def test_eval_measures_the_held_out_pairs_and_files_of_pairs(run, capsys, tmp_pa
         (("generate", "RUN", "ab", "--beams", "0"), "at least 1"),
         (("generate", "RUN"), "give it a text"),
         (("generate", "RUN", "aZ"), "'Z'"),
-        (("generate", "RUN", "ab" * 20), "the model reads 1 to 2"),
+        (("generate", "RUN", "ab" * 20), "the model reads 1 to 5"),
         (("eval", "RUN", "--stride", "4"), "--stride"),
         (("eval", "RUN", "--pair-columns", "a"), "two names"),
         (("chat", "RUN"), "none to chat with"),
