@@ -73,6 +73,17 @@ def test_eval_measures_the_held_out_pairs_and_files_of_pairs(run, capsys, tmp_pa
     assert "left out: 1 pairs longer" in printed
 
 
+def test_eval_reads_the_columns_that_the_run_was_trained_on(capsys, tmp_path):
+    path = tmp_path / "pairs.csv"
+    lines = [f"{n},{a}{b},{b}{a}\n" for n, a in enumerate("abcdef") for b in "abcdef"]
+    path.write_text("id,en,de\n" + "".join(lines), encoding="utf-8")
+    options = {**OPTIONS, "data.pair_columns": ("en", "de")}
+    cloche.train(path, out=tmp_path / "run", options=options, listeners=[])
+    status, printed, _ = outcome(capsys, "eval", str(tmp_path / "run"), str(path), "--json")
+    assert status == 0
+    assert json.loads(printed)["pairs"] == 36
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [

@@ -29,7 +29,7 @@ class Eval:
     encoding: str | None = None
     """Encoding of the texts; detected when not given."""
     pair_columns: tuple[str, ...] = ()
-    """Of a seq2seq model: the two columns with source and target, as in cloche train."""
+    """Of a seq2seq model: the two columns with source and target; those it was trained on."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """float32 is exact; auto takes it on a CPU."""
     json: bool = False
@@ -120,7 +120,7 @@ def measure_translations(command: Eval) -> int:
             translator,
             find_sources(names),
             encoding=command.encoding,
-            columns=command.pair_columns,
+            columns=command.pair_columns or columns_of(Path(command.run)),
         )
     else:
         found = measure_held_out(translator, Path(command.run))
@@ -148,3 +148,11 @@ def measure_translations(command: Eval) -> int:
             f"  left out: {found.too_long:,} pairs longer than {translator.config.context} tokens"
         )
     return 0
+
+
+def columns_of(run: Path) -> tuple[str, ...]:
+    """The columns of pairs that a run was trained on; none where they were not named."""
+    from cloche.training.folder import CONFIG, read_options
+
+    stored = read_options(run) if (run / CONFIG).exists() else None
+    return () if stored is None else stored.data.pair_columns

@@ -96,9 +96,24 @@ def complete_options(
     epochs = steps * batch * config.context / len(train.tokens)
     if options.model.dropout is None and config.family != "bigram":
         config = replace(config, dropout=choose_dropout(epochs))
+    return make_choice(
+        options, config, machine=machine, batch=batch, steps=steps, step_seconds=step_seconds
+    )
+
+
+def make_choice(
+    options: RunOptions,
+    config: ModelConfig,
+    *,
+    machine: Machine,
+    batch: int,
+    steps: int,
+    step_seconds: float | None,
+) -> Choice:
+    """The choice of this model, batch and length, with every option that follows from them."""
     chosen = replace(
         options,
-        minutes=seconds_to_minutes(options, timed=timed),
+        minutes=seconds_to_minutes(options, timed=options.train.steps is None),
         model=options_of(config),
         train=complete_train(options, config, machine=machine, batch=batch, steps=steps),
     )

@@ -52,10 +52,8 @@ from cloche.training.choices import (
     NOMINAL_FLOPS,
     OVERHEAD,
     Choice,
-    complete_train,
     fitting_models,
-    options_of,
-    seconds_to_minutes,
+    make_choice,
     whole_parts,
 )
 from cloche.training.events import Sampled
@@ -159,13 +157,9 @@ def complete_pair_options(
     if options.model.dropout is None:
         epochs = steps * batch / len(pairs["train"])
         config = replace(config, dropout=choose_dropout(epochs))
-    chosen = replace(
-        options,
-        minutes=seconds_to_minutes(options, timed=timed),
-        model=options_of(config),
-        train=complete_train(options, config, machine=machine, batch=batch, steps=steps),
+    return make_choice(
+        options, config, machine=machine, batch=batch, steps=steps, step_seconds=step_seconds
     )
-    return Choice(chosen, config, steps, step_seconds, machine.flops_per_second)
 
 
 def describe_pair_choice(choice: Choice, prepared: PreparedPairs) -> list[str]:
