@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cloche.model.config import ModelConfig
 from cloche.weights.layouts.layout import Names, untied
-from cloche.weights.layouts.rope import describe_rope, rope_obstacles
+from cloche.weights.layouts.rope import describe_rope, read_rope, rope_obstacles
 from cloche.weights.layouts.values import Values
 
 PREFIX = "model."
@@ -33,6 +33,26 @@ def block_obstacles(config: ModelConfig) -> list[str]:
     if config.full_layers and config.window is None:
         found.append("layers without a window where no layer has one")
     return found + rope_obstacles(config)
+
+
+def read_blocks(values: Values) -> dict[str, Any]:
+    """What config.json says in the same keys for all of them, as fields of our description."""
+    require_silu(values)
+    context, heads = values.count("max_position_embeddings"), values.count("num_attention_heads")
+    theta, scaling = read_rope(values, context=context)
+    return {
+        "vocab_size": values.count("vocab_size"),
+        "context": context,
+        "width": values.count("hidden_size"),
+        "layers": values.count("num_hidden_layers"),
+        "heads": heads,
+        "kv_heads": values.count("num_key_value_heads", default=heads),
+        "norm_eps": values.number("rms_norm_eps", 1e-6),
+        "rope_theta": theta,
+        "rope_scaling": scaling,
+        "dropout": values.number(DROPOUT, 0.0),
+        "tied": values.flag("tie_word_embeddings", default=False),
+    }
 
 
 def describe_blocks(config: ModelConfig, *, model_type: str, architecture: str) -> dict[str, Any]:

@@ -11,16 +11,14 @@ from cloche.text.files import TOKENIZER_FILE
 from cloche.weights.folder import read_json_if_any
 from cloche.weights.layouts.blocks import (
     BLOCK_NAMES,
-    DROPOUT,
     block_obstacles,
     describe_blocks,
     describe_window,
+    read_blocks,
     read_window,
-    require_silu,
     window_obstacles,
 )
 from cloche.weights.layouts.layout import Layout
-from cloche.weights.layouts.rope import read_rope
 from cloche.weights.layouts.values import Values
 
 QWEN2_PATTERN = (
@@ -103,25 +101,12 @@ def _qwen2_from_values(values: Values) -> ModelConfig:
 
 def _shared(values: Values) -> dict[str, Any]:
     """What all three classes have, as fields of our description."""
-    require_silu(values)
-    context, width = values.count("max_position_embeddings"), values.count("hidden_size")
-    heads = values.count("num_attention_heads")
-    theta, scaling = read_rope(values, context=context)
-    return {
+    fields = read_blocks(values)
+    usual = max(1, fields["width"] // fields["heads"])
+    return fields | {
         "family": "llama",
-        "vocab_size": values.count("vocab_size"),
-        "context": context,
-        "width": width,
-        "layers": values.count("num_hidden_layers"),
-        "heads": heads,
-        "kv_heads": values.count("num_key_value_heads", default=heads),
-        "head_dim": values.count("head_dim", default=max(1, width // heads)),
+        "head_dim": values.count("head_dim", default=usual),
         "mlp_width": values.count("intermediate_size"),
-        "norm_eps": values.number("rms_norm_eps", 1e-6),
-        "rope_theta": theta,
-        "rope_scaling": scaling,
-        "dropout": values.number(DROPOUT, 0.0),
-        "tied": values.flag("tie_word_embeddings", default=False),
         "qk_norm": False,
     }
 

@@ -8,16 +8,14 @@ from typing import Any
 from cloche.model.config import ModelConfig
 from cloche.weights.layouts.blocks import (
     BLOCK_NAMES,
-    DROPOUT,
     block_obstacles,
     describe_blocks,
     describe_window,
+    read_blocks,
     read_window,
-    require_silu,
     window_obstacles,
 )
 from cloche.weights.layouts.layout import Layout
-from cloche.weights.layouts.rope import read_rope
 from cloche.weights.layouts.values import Values
 
 
@@ -99,27 +97,13 @@ def _moe_from_values(values: Values) -> ModelConfig:
 
 def _shared(values: Values, *, head_dim: int) -> dict[str, Any]:
     """What both classes have, as fields of our description."""
-    require_silu(values)
-    context, layers = values.count("max_position_embeddings"), values.count("num_hidden_layers")
-    heads = values.count("num_attention_heads")
-    theta, scaling = read_rope(values, context=context)
-    window, full_layers = read_window(values, layers=layers)
+    fields = read_blocks(values)
+    window, full_layers = read_window(values, layers=fields["layers"])
     biased = values.flag("attention_bias", default=False)
-    return {
-        "vocab_size": values.count("vocab_size"),
-        "context": context,
-        "width": values.count("hidden_size"),
-        "layers": layers,
-        "heads": heads,
-        "kv_heads": values.count("num_key_value_heads", default=heads),
+    return fields | {
         "head_dim": head_dim,
-        "norm_eps": values.number("rms_norm_eps", 1e-6),
-        "rope_theta": theta,
-        "rope_scaling": scaling,
         "window": window,
         "full_layers": full_layers,
-        "dropout": values.number(DROPOUT, 0.0),
-        "tied": values.flag("tie_word_embeddings", default=False),
         "qk_norm": True,
         "qkv_bias": biased,
         "output_bias": biased,
