@@ -57,6 +57,9 @@ class TrainOptions:
     """Steps from one checkpoint to the next; at each evaluation when not given."""
     sample_tokens: int = 120
     """Length of the text written at each evaluation; 0 for none."""
+    trackers: tuple[str, ...] = ("tensorboard",)
+    """Who is told the figures besides metrics.jsonl: tensorboard, aim, trackio, wandb, mlflow,
+    swanlab; none for nobody."""
 
     def problems(self) -> list[str]:
         """What cannot be used, one sentence each."""
