@@ -26,7 +26,7 @@ from cloche.training.options import RunOptions
 HOW: dict[str, Any] = {"precision": "float32", "optimizer": "adamw", "attention": "plain"}
 
 
-def model(family="qwen3", *, vocab_size=8192, layers=12, width=768, context=1024, **options):
+def model(family: Any = "qwen3", *, vocab_size=8192, layers=12, width=768, context=1024, **options):
     return complete(
         ModelOptions(family=family, **options),
         vocab_size=vocab_size,

@@ -38,25 +38,25 @@ class Allocation:
 
 def training_flops(parameters: float, tokens: float) -> float:
     """Floating-point operations of training on so many tokens, attention's own left out."""
-    _require_positive(parameters=parameters, tokens=tokens)
+    require_positive(parameters=parameters, tokens=tokens)
     return FLOPS_PER_PARAMETER * parameters * tokens
 
 
 def training_cost(device_hours: float, *, devices: int, dollars_per_hour: float) -> float:
     """Dollars for `device_hours`, where a machine of so many devices has a price an hour."""
-    _require_positive(device_hours=device_hours, devices=devices, price=dollars_per_hour)
+    require_positive(device_hours=device_hours, devices=devices, price=dollars_per_hour)
     return device_hours / devices * dollars_per_hour
 
 
 def copies_of_text(corpus_tokens: float, *, text_tokens: float) -> float:
     """How many copies of a text a corpus is as long as; both counted with one tokenizer."""
-    _require_positive(corpus_tokens=corpus_tokens, text_tokens=text_tokens)
+    require_positive(corpus_tokens=corpus_tokens, text_tokens=text_tokens)
     return corpus_tokens / text_tokens
 
 
 def chinchilla_tokens(parameters: float) -> float:
     """Tokens that a model of this size is best trained on, by the rule of 20 a parameter."""
-    _require_positive(parameters=parameters)
+    require_positive(parameters=parameters)
     return TOKENS_PER_PARAMETER * parameters
 
 
@@ -66,7 +66,7 @@ def best_use(flops: float) -> Allocation:
     With C = 6 N D given, the sum of both terms of the loss is least where their derivatives are
     equal: Hoffmann et al. 2022, equation 4.
     """
-    _require_positive(flops=flops)
+    require_positive(flops=flops)
     both = PARAMETER_EXPONENT + TOKEN_EXPONENT
     weights = PARAMETER_EXPONENT * PARAMETER_TERM / (TOKEN_EXPONENT * TOKEN_TERM)
     pairs = flops / FLOPS_PER_PARAMETER  # N D
@@ -74,7 +74,8 @@ def best_use(flops: float) -> Allocation:
     return Allocation(parameters, pairs / parameters)
 
 
-def _require_positive(**values: float) -> None:
+def require_positive(**values: float) -> None:
+    """SettingError naming the first value that is not above 0."""
     for name, value in values.items():
         if not value > 0:
             raise SettingError(f"{name.replace('_', ' ')} must be above 0, got {value}")
