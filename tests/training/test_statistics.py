@@ -117,7 +117,9 @@ def test_memory_grows_by_what_is_held_and_the_peak_stays():
     del held
     after = memory_metrics(device)
     if "perf/peak_memory_bytes" in after:
-        assert after["perf/peak_memory_bytes"] >= during["perf/memory_bytes"]
+        counted_late = 2**20  # Linux gathers its counts in small lots
+        assert after["perf/peak_memory_bytes"] >= during["perf/memory_bytes"] - counted_late
+        assert after["perf/peak_memory_bytes"] >= after["perf/memory_bytes"]
 
 
 def test_the_broken_gradient_nearest_to_the_output_is_where_it_began(model):

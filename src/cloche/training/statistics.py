@@ -4,6 +4,7 @@ Each function reads tensors and changes none. What a figure means and where it s
 in docs/watching.md.
 """
 
+import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -48,16 +49,13 @@ def tensor_norms(tensors: Sequence[Tensor]) -> Tensor:
     return torch.stack([norm.float() for norm in norms])
 
 
-@torch.no_grad()
 def norms_by_layer(names: Sequence[str], norms: Tensor) -> dict[str, float]:
     """The norm of each layer, from those of its tensors (in the order of `names`)."""
-    layers = [layer_of(name) for name in names]
-    places = {layer: place for place, layer in enumerate(dict.fromkeys(layers))}
-    index = torch.tensor([places[layer] for layer in layers], device=norms.device)
-    # in float64, so that no square is too large
-    squares = torch.zeros(len(places), dtype=torch.float64, device="cpu")
-    squares.index_add_(0, index.cpu(), norms.cpu().double().square())
-    return dict(zip(places, squares.sqrt().tolist(), strict=True))
+    squares: dict[str, float] = {}
+    for name, norm in zip(names, norms.tolist(), strict=True):  # waits once for the device
+        layer = layer_of(name)
+        squares[layer] = squares.get(layer, 0.0) + norm * norm
+    return {layer: math.sqrt(square) for layer, square in squares.items()}
 
 
 def gradient_metrics(gradients: Named) -> dict[str, float]:
