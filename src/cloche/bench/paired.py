@@ -19,17 +19,22 @@ class Timing:
 
 
 def time_in_turn(
-    sides: Mapping[str, Callable[[], float]], *, rounds: int, tell: Callable[[str], None]
+    sides: Mapping[str, Callable[[], float]],
+    *,
+    rounds: int,
+    tell: Callable[[str], None],
+    show: Callable[[str, float], str] = lambda _, seconds: f"{seconds:.2f} s",
 ) -> dict[str, Timing]:
     """Timings of the sides by name, every side once in each round.
 
-    A side is a function that does the work and returns the seconds it took.
+    A side is a function that does the work and returns the seconds it took, or those for a fixed
+    amount of work; `show` turns a side's name and its seconds into what is told.
     """
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds):
         for name, side in sides.items():
             seconds[name].append(side())
-            tell(f"round {number + 1} of {rounds}: {name} {seconds[name][-1]:.2f} s")
+            tell(f"round {number + 1} of {rounds}: {name} {show(name, seconds[name][-1])}")
     return {name: Timing(name, tuple(found)) for name, found in seconds.items()}
 
 
