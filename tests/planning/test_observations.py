@@ -51,7 +51,7 @@ def test_other_texts_and_tokenizers_are_named():
     with pytest.raises(RunError, match=r"different texts.*text text-of-all: a, b; text other: c"):
         observe([record("a"), record("b"), record("c", text="other")])
     with pytest.raises(
-        RunError, match=r"different tokenizers.*tokenizer tokens-of-al: a; tokenizer bpe: b"
+        RunError, match=r"different tokenizers.*tokens-of-al: a; tokenizer bpe: b"
     ):
         observe([record("a"), record("b", tokenizer="bpe")])
 
