@@ -7,6 +7,8 @@ length, message, checksum of the message. Source:
 https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
 """
 
+import errno
+import os
 import socket
 import struct
 import time
@@ -38,7 +40,8 @@ class EventFiles:
         now = time.time()
         # readers take the files of a folder in the order of their names
         name = f"events.out.tfevents.{now:017.6f}.{socket.gethostname()}"
-        self._file = open(folder / name, "xb")  # noqa: SIM115  closed by close
+        self._file = open(folder / name, "xb", buffering=0)  # noqa: SIM115  closed by close
+        self._waiting = bytearray()
         self._write(self._events.Event(wall_time=now, file_version=FIRST_MESSAGE))
         if run.from_step:
             self._forget_beyond(run.from_step, now)
@@ -46,7 +49,7 @@ class EventFiles:
         self.flush()
 
     def add(self, row: Row) -> None:
-        """Write the row as one event."""
+        """Take the row as one event; `flush` writes it."""
         if not isinstance(row, Figures):
             self._add_text("sample", as_code(row.prompt + row.text), row.step, row.time)
             return
@@ -55,11 +58,15 @@ class EventFiles:
         self._add_values(values, row.step, row.time)
 
     def flush(self) -> None:
-        """Hand what was written to the system."""
-        self._file.flush()
+        """Hand what was added to the system, in one piece. OSError where the disk is full."""
+        written = self._file.write(self._waiting) if self._waiting else 0
+        if written != len(self._waiting):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._file.name)
+        self._waiting.clear()
 
     def close(self, *, finished: bool) -> None:  # noqa: ARG002  event files know no end
         """Close the file."""
+        self.flush()
         self._file.close()
 
     def abandon(self) -> None:
@@ -85,7 +92,7 @@ class EventFiles:
         self._write(self._events.Event(wall_time=at, step=step, summary=summary))
 
     def _write(self, event: Any) -> None:
-        self._file.write(framed(event.SerializeToString()))
+        self._waiting += framed(event.SerializeToString())
 
 
 def as_code(text: str) -> str:

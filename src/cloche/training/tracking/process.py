@@ -4,11 +4,15 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 from cloche.training.tracking.identity import FOLDER
 from cloche.training.tracking.rows import Row, TrackedRun
+
+REAP_SECONDS = 2.0
+"""What is waited for a process that ends to be gone."""
 
 
 class ProcessError(Exception):
@@ -29,54 +33,59 @@ class ProcessSink:
         with open(self._log, "wb") as log:
             self._process = subprocess.Popen(
                 command or (sys.executable, "-P", "-m", f"{__package__}.child", name),
+                bufsize=0,
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._send({**asdict(run), "folder": str(run.folder)})
+        assert self._process.stdin is not None, "it was asked for"
+        self._pipe = self._process.stdin
+        self._waiting = bytearray()
+        self._add({**asdict(run), "folder": str(run.folder)})
 
     def add(self, row: Row) -> None:
-        """Send the row."""
-        self._send(asdict(row))
+        """Take the row; `flush` sends it."""
+        self._add(asdict(row))
 
     def flush(self) -> None:
-        """Send what is still in the buffer. ProcessError where the process has ended."""
-        try:
-            self._pipe.flush()
-        except OSError as exc:
-            raise ProcessError(self._last_words()) from exc
+        """Send what was added. ProcessError where the process has ended."""
+        self._send()
         if self._process.poll() is not None:
+            self._pipe.close()
             raise ProcessError(self._last_words())
 
     def close(self, *, finished: bool) -> None:
         """Say that no row follows, and wait for the process. ProcessError where it failed."""
-        self._send({"finished": finished})
-        try:
-            self._pipe.close()
-        except OSError as exc:
-            raise ProcessError(self._last_words()) from exc
+        self._add({"finished": finished})
+        self._send()
+        self._pipe.close()
         if self._process.wait() != 0:
             raise ProcessError(self._last_words())
 
     def abandon(self) -> None:
         """End the process."""
         self._process.kill()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(REAP_SECONDS)
 
-    @property
-    def _pipe(self) -> Any:
-        return self._process.stdin
+    def _add(self, message: dict[str, Any]) -> None:
+        self._waiting += (json.dumps(message) + "\n").encode()
 
-    def _send(self, message: dict[str, Any]) -> None:
+    def _send(self) -> None:
         try:
-            self._pipe.write((json.dumps(message) + "\n").encode())
+            while self._waiting:
+                del self._waiting[: self._pipe.write(self._waiting)]
         except OSError as exc:
+            self._pipe.close()
             raise ProcessError(self._last_words()) from exc
 
     def _last_words(self) -> str:
         """The end of its log: in Python, what was raised."""
-        self._process.wait()  # its end of the pipe is closed: it has ended, or is about to
+        with suppress(subprocess.TimeoutExpired):  # it reads no more: it ends, or ought to
+            self._process.wait(REAP_SECONDS)
         lines = self._log.read_text(encoding="utf-8", errors="replace").split("\n")
         said = [line.strip() for line in lines if line.strip()]
-        last = said[-1] if said else f"its process ended with status {self._process.returncode}"
+        status = self._process.returncode
+        last = said[-1] if said else f"its process ended with status {status}"
         return f"{last} (all of it: {self._log})"

@@ -105,6 +105,8 @@ class Tracker:
             with self._changed:
                 self._failure = f"{type(exc).__name__}: {exc}"
                 self._rows.clear()
+            if self._sink is not None:
+                self._sink.abandon()
 
     def _take(self) -> tuple[list[tuple[float, Event]], bool]:
         """All rows that wait, once there are any; and whether they are the last."""
@@ -138,10 +140,15 @@ def row_of(event: Event, at: float) -> Row:
     """The event as a row of that time."""
     match event:
         case StepDone():
-            return Figures(event.step, at, step_metrics(event))
+            return Figures(event.step, at, _floats(step_metrics(event)))
         case Evaluated():
-            return Figures(event.step, at, event.metrics)
+            return Figures(event.step, at, _floats(event.metrics))
         case Sampled():
             return Writing(event.step, at, event.prompt, event.text)
         case _:
             raise AssertionError(f"{type(event).__name__} is no row")
+
+
+def _floats(values: dict[str, float]) -> dict[str, float]:
+    """Plain numbers: some trackers refuse those of numpy and torch."""
+    return {name: float(value) for name, value in values.items()}
