@@ -45,6 +45,43 @@ def loss_curve(rows: Iterable[Mapping[str, Any]], path: Path, *, title: str) -> 
     axes.set_ylabel("loss (nats a token)")
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False)
+    _save(figure, path)
+
+
+def law_curves(
+    curves: Mapping[str, tuple[Sequence[tuple[float, float]], Sequence[tuple[float, float]]]],
+    path: Path,
+    *,
+    title: str,
+    band: Sequence[tuple[float, float, float]] = (),
+) -> None:
+    """Draw losses over tokens and the law fitted to them, both axes logarithmic, to an image file.
+
+    `curves` has, by the name of each size, the points observed and the points of its law; `band`
+    is (tokens, low, high) of the interval about the last of them.
+    """
+    figure, axes = _figure(title)
+    steps = max(1, len(curves) - 1)
+    for number, (label, (seen, law)) in enumerate(curves.items()):
+        # one size is drawn as a validation loss is; several from light to dark, as they grow
+        color = VALIDATION if len(curves) == 1 else str(0.65 - 0.65 * number / steps)
+        axes.plot(*zip(*seen, strict=True), "o", color=color, markersize=4)
+        axes.plot(*zip(*law, strict=True), color=color, linewidth=1.2, label=label)
+    if band:
+        tokens, low, high = zip(*band, strict=True)
+        axes.fill_between(tokens, low, high, color=FAINT, alpha=0.5, label="90% of the fits")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:.3g}")
+    axes.yaxis.set_minor_formatter("{x:.3g}")
+    axes.set_xlabel("tokens learned from")
+    axes.set_ylabel("validation loss (nats a token)")
+    axes.legend(frameon=False)
+    _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> None:
+    """Write the image whole or not at all."""
     temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
     figure.savefig(temporary, bbox_inches="tight")
     temporary.replace(path)

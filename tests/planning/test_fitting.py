@@ -18,7 +18,6 @@ from cloche.planning.fitting import (
     change_cost,
     describe_too_large,
     fit_training,
-    format_bytes,
 )
 from cloche.planning.memory import training_memory
 from cloche.training.options import RunOptions
@@ -173,11 +172,3 @@ def test_a_bigram_is_offered_a_shorter_context_alone():
     config = model("bigram", vocab_size=3000, context=256, layers=1, width=1)
     found = too_large(config, below=0.99)
     assert {change.options[-1].split()[0] for change in found.changes} == {"--model.context"}
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(12, "12 bytes"), (1_500, "1.5 kB"), (3.26e9, "3.3 GB"), (512e6, "512 MB"), (2e12, "2.0 TB")],
-)
-def test_bytes_are_written_in_thousands(count, text):
-    assert format_bytes(count) == text

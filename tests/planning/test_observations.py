@@ -50,9 +50,7 @@ def test_all_evaluations_can_be_asked_for_and_the_first_tenth_is_left_out():
 def test_other_texts_and_tokenizers_are_named():
     with pytest.raises(RunError, match=r"different texts.*text text-of-all: a, b; text other: c"):
         observe([record("a"), record("b"), record("c", text="other")])
-    with pytest.raises(
-        RunError, match=r"different tokenizers.*tokens-of-al: a; tokenizer bpe: b"
-    ):
+    with pytest.raises(RunError, match=r"different tokenizers.*tokens-of-al: a; tokenizer bpe: b"):
         observe([record("a"), record("b", tokenizer="bpe")])
 
 

@@ -17,6 +17,7 @@ VERBS = {
     "data": "look at texts: list, show, inspect, fetch; prepare them for training",
     "import": "take a foreign model in: a Hugging Face folder, a GGUF file, a PyTorch file",
     "export": "write a model for other tools: a Hugging Face folder or a GGUF file, checked",
+    "plan": "what a training would take: memory, time, cost, laws; fit a law to runs",
     "replay": "compute published results anew, and hold them beside the printed ones",
     "bench": "time cloche against bare libraries on this machine",
     "demo": "train on the built-in stories for a minute and read the result",

@@ -14,6 +14,7 @@ from cloche.model.presets import GPT2_SIZES
 from cloche.planning.activations import Path
 from cloche.planning.memory import Memory, Precision, training_memory
 from cloche.planning.parameters import parameters_by_part
+from cloche.planning.wording import format_bytes
 
 SHARE = 0.9
 """Of the memory that is there, what is planned with: the reckoning is not exact, and others live
@@ -144,15 +145,6 @@ def memory_parts(memory: Memory) -> list[tuple[str, int]]:
         ("cache", memory.cache),
     ]
     return [(name, count) for name, count in named if count]
-
-
-def format_bytes(count: float) -> str:
-    """`3.2 GB`: thousands of thousands, as machines are sold."""
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            digits = 0 if count >= 100 * size else 1
-            return f"{count / size:.{digits}f} {unit}"
-    return f"{count:.0f} bytes"
 
 
 def change_cost(before: ModelConfig, after: ModelConfig) -> float:

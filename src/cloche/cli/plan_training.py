@@ -1,0 +1,260 @@
+"""A plan put together: the model that fills the budget, its memory, its pace on the machine."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from cloche.cli.plan_subject import Subject
+from cloche.data.batches import TokensInMemory, Windows
+from cloche.errors import SettingError
+from cloche.model.attention import PLAIN_TRAINING_CONTEXT
+from cloche.model.build import build_model
+from cloche.model.config import ModelConfig
+from cloche.planning.activations import Path
+from cloche.planning.available import available_memory
+from cloche.planning.budget import Budget, choose_batch, tokens_within
+from cloche.planning.estimate import Estimate, Outlook, Pace, TextSize, estimate, outlook
+from cloche.planning.estimate import tokens_within as tokens_at
+from cloche.planning.fitting import Fit, Optimizer, TooLarge, fit_training
+from cloche.planning.flops import flops_per_token, parameter_count
+from cloche.planning.machines import DEFAULT_UTILISATION, MachineType
+from cloche.planning.memory import Memory, Precision, generation_memory
+from cloche.planning.scaling import chinchilla_tokens
+from cloche.training.choices import DEFAULT_MINUTES, OVERHEAD, choose_model, whole_parts
+from cloche.training.machine import Machine, dtype_of, measure_machine, measure_step_seconds
+from cloche.training.objectives import NextToken
+from cloche.training.options import RunOptions
+
+ENDLESS = 10**15
+"""Tokens of a text that is not given."""
+MEASURING_SECONDS, LONGEST_MEASURING = 5.0, 60.0
+"""About what measuring a step may take; and the most, for a single sequence."""
+SLOW_UTILISATION = 0.2
+"""To guess beforehand how long measuring takes."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """The machine of a plan, published or measured."""
+
+    name: str
+    about: str
+    precision: Precision
+    peak_flops: float
+    """Of one device."""
+    available_bytes: int
+    devices: int
+    dollars_per_hour: float | None
+    price_source: str | None
+    source: str
+    measured: Machine | None = None
+
+
+@dataclass(frozen=True)
+class Planned:
+    """All that a plan tells."""
+
+    config: ModelConfig
+    optimizer: Optimizer
+    estimate: Estimate
+    outlook: Outlook | None
+    pace: Pace
+    place: Place
+    writing: Memory
+    """To write with the model, one text at a time."""
+    text: TextSize | None
+    length: str
+    """Why it trains for so long, in words."""
+    notes: tuple[str, ...]
+
+
+def plan_training(
+    subject: Subject,
+    machine: MachineType | None,
+    *,
+    devices: int,
+    utilisation: float | None,
+    tokens: float | None,
+    price: float | None,
+    tell: Callable[[str], None],
+) -> Planned:
+    """The plan of a subject on a machine of the table, or measured on this one (None)."""
+    options = subject.options
+    place = _place(machine, options, devices=devices, price=price)
+    config = subject.config or _choose(subject, place)
+    batch = _batch(config, options, place)
+    optimizer: Optimizer = "muon" if options.train.optimizer != "adamw" else "adamw"
+    if config.family == "bigram":
+        optimizer = "adamw"
+    memory = fit_training(
+        config,
+        batch=batch // devices,
+        precision=place.precision,
+        optimizer=optimizer,
+        attention=_attention(config, place),
+        available_bytes=place.available_bytes,
+        accumulate=options.train.accumulate if options.train.batch else 1,
+        vocab="free" if subject.vocab_is_free else "given",
+    )
+    pace = _pace(config, memory, place, utilisation=utilisation, tell=tell)
+    wanted, length = _length(subject, config, pace, batch=batch, tokens=tokens)
+    found = estimate(
+        config,
+        batch=batch,
+        tokens=wanted,
+        memory=memory,
+        pace=pace,
+        devices=devices,
+        dollars_per_hour=place.dollars_per_hour,
+    )
+    return Planned(
+        config=config,
+        optimizer=optimizer,
+        estimate=found,
+        outlook=outlook(found, subject.text),
+        pace=pace,
+        place=place,
+        writing=generation_memory(config, rows=1, precision=place.precision),
+        text=subject.text,
+        length=length,
+        notes=subject.notes,
+    )
+
+
+def _place(
+    machine: MachineType | None, options: RunOptions, *, devices: int, price: float | None
+) -> Place:
+    asked = options.train.precision
+    if machine is None:
+        here = measure_machine(options.train.device, asked)
+        free = torch.cuda.mem_get_info()[0] if here.device == "cuda" else available_memory()
+        precision: Precision = "float32" if here.precision == "float32" else "bfloat16"
+        return Place(
+            name="here",
+            about=f"this machine, {here.device}",
+            precision=precision,
+            peak_flops=here.flops_per_second,
+            available_bytes=free,
+            devices=devices,
+            dollars_per_hour=price,
+            price_source=None if price is None else "as given",
+            source="matrix products, measured just now",
+            measured=here,
+        )
+    precision = machine.precision if asked == "auto" else _published_precision(asked)
+    listed = price is None and machine.dollars_per_hour is not None
+    return Place(
+        name=machine.name,
+        about=machine.about,
+        precision=precision,
+        peak_flops=machine.peak(precision),
+        available_bytes=int(machine.memory_bytes),
+        devices=devices,
+        dollars_per_hour=machine.dollars_per_hour if listed else price,
+        price_source=machine.price_source if listed else ("as given" if price else None),
+        source=machine.source,
+    )
+
+
+def _published_precision(asked: str) -> Precision:
+    return "float32" if asked == "float32" else "bfloat16"
+
+
+def _choose(subject: Subject, place: Place) -> ModelConfig:
+    """The model that cloche train would take for this text, machine and time."""
+    options = subject.options
+    budget = Budget(
+        seconds=60 * (options.minutes or DEFAULT_MINUTES),
+        flops_per_second=place.peak_flops * place.devices,
+        train_tokens=subject.text.train_tokens if subject.text else ENDLESS,
+        validation_tokens=subject.validation_tokens or ENDLESS,
+    )
+    return choose_model(options.model, budget, vocab_size=subject.vocab_size)
+
+
+def _batch(config: ModelConfig, options: RunOptions, place: Place) -> int:
+    """Sequences a step; as asked, else what suits the length of the run."""
+    if options.train.batch is not None:
+        if options.train.batch % place.devices:
+            raise SettingError(
+                f"train.batch {options.train.batch} cannot be shared by {place.devices} devices: "
+                "use a multiple"
+            )
+        return options.train.batch
+    seconds = 60 * (options.minutes or DEFAULT_MINUTES)
+    budget = Budget(seconds, place.peak_flops * place.devices, ENDLESS, ENDLESS)
+    seen = tokens_within(budget, config) if flops_per_token(config) else 0.0
+    if options.train.steps is not None:
+        seen = min(seen, 2048.0 * options.train.steps)
+    return whole_parts(choose_batch(config, steps_tokens=seen), place.devices)
+
+
+def _attention(config: ModelConfig, place: Place) -> Path:
+    """The path that attention takes in training: on a CPU the plain one, for short contexts."""
+    if place.measured is None or place.measured.device != "cpu":
+        return "fused"
+    longest = PLAIN_TRAINING_CONTEXT.get(dtype_of(place.precision), 0)
+    return "plain" if config.dropout or config.context <= longest else "fused"
+
+
+def _pace(
+    config: ModelConfig,
+    memory: Fit | TooLarge,
+    place: Place,
+    *,
+    utilisation: float | None,
+    tell: Callable[[str], None],
+) -> Pace:
+    peak = place.peak_flops * place.devices
+    if utilisation is not None:
+        return Pace(peak, utilisation, measured=False)
+    if place.measured is not None and isinstance(memory, Fit):
+        share = _measured_share(config, memory.micro_batch, place.measured, tell=tell)
+        if share is not None:
+            return Pace(peak, share, measured=True)
+    return Pace(peak, DEFAULT_UTILISATION, measured=False)
+
+
+def _measured_share(
+    config: ModelConfig, micro_batch: int, machine: Machine, *, tell: Callable[[str], None]
+) -> float | None:
+    """The share of the peak that a step of this model reaches here; None where it is not measured:
+    a model that takes no passes or learns from pairs, or takes minutes for a single sequence."""
+    each = flops_per_token(config) * config.context
+    if not each or config.family == "seq2seq":
+        return None
+    seconds = (
+        4 * each / (SLOW_UTILISATION * machine.flops_per_second)
+    )  # one to warm up, three timed
+    if seconds > LONGEST_MEASURING:
+        return None
+    rows = max(1, min(micro_batch, int(MEASURING_SECONDS / seconds)))
+    if rows * seconds > 2:
+        tell("Measuring a step ...")
+    ids = np.random.default_rng(0).integers(config.vocab_size, size=rows * config.context + 1)
+    tokens = TokensInMemory(ids, np.array([len(ids)]), separated=False)
+    batch = Windows(tokens, context=config.context, seed=0).batch(0, size=rows)
+    with torch.random.fork_rng():
+        model = build_model(config).to(machine.device)
+        objective = NextToken(balance=config.balance)
+        passes = measure_step_seconds(model, objective, batch, machine=machine)
+    return rows * each / (OVERHEAD * passes * machine.flops_per_second)
+
+
+def _length(
+    subject: Subject, config: ModelConfig, pace: Pace, *, batch: int, tokens: float | None
+) -> tuple[float, str]:
+    """Tokens to learn from, and why so many."""
+    options = subject.options
+    if tokens is not None:
+        return tokens, "as asked with --tokens"
+    if options.train.steps is not None:
+        return float(options.train.steps * batch * config.context), "the steps given"
+    timed = options.minutes is not None or subject.text is not None
+    if timed and flops_per_token(config):
+        minutes = options.minutes or DEFAULT_MINUTES
+        usual = "" if options.minutes else ", the usual time"
+        return tokens_at(config, pace, seconds=60 * minutes), f"{minutes:g} minutes{usual}"
+    return chinchilla_tokens(parameter_count(config)), "20 tokens a parameter (Chinchilla)"
