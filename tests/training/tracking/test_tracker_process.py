@@ -162,6 +162,22 @@ def test_a_real_child_says_which_library_is_absent(run):
         sink.close(finished=True)
 
 
+def test_no_library_tells_its_makers_of_its_use(run, monkeypatch):
+    monkeypatch.delenv("DO_NOT_TRACK", raising=False)
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "as the user has it")
+    (run.folder / "aim.py").write_text(
+        "from os import environ\n"
+        "raise ValueError(environ['DO_NOT_TRACK'], environ['WANDB_ERROR_REPORTING'])\n"
+    )
+    program = (
+        f"import sys; sys.path.insert(0, {str(run.folder)!r}); sys.argv = ['child', 'aim']; "
+        "from cloche.training.tracking.child import main; main()"
+    )
+    sink = ProcessSink(run, "aim", [sys.executable, "-P", "-c", program])
+    with pytest.raises(ProcessError, match=r"\('true', 'as the user has it'\)"):
+        sink.close(finished=True)
+
+
 def test_an_identity_is_recalled_by_a_run_that_goes_on_only(tmp_path):
     (tmp_path / "trackers").mkdir()
     begun, resumed = TrackedRun(tmp_path, 0, {}), TrackedRun(tmp_path, 5, {})

@@ -30,6 +30,14 @@ SINKS: dict[str, Callable[[TrackedRun, Identity], Sink]] = {
 COURTESY = 10
 """Added to the process's niceness: the training goes first."""
 
+NO_REPORTS = {
+    "DO_NOT_TRACK": "true",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "WANDB_ERROR_REPORTING": "false",
+}
+"""What the libraries would tell their makers about their use: not, unless the user has set it."""
+
 
 def pass_on(lines: Iterable[str], open_sink: Callable[[TrackedRun], Sink]) -> None:
     """Open the sink for the run in the first line, give it every row that follows, and close it.
@@ -63,6 +71,8 @@ def main() -> None:
     name = sys.argv[1]
     if hasattr(os, "nice"):
         os.nice(COURTESY)
+    for variable, value in NO_REPORTS.items():
+        os.environ.setdefault(variable, value)  # before any of the libraries is loaded
     pass_on(sys.stdin, lambda run: SINKS[name](run, Identity(run, name)))
 
 

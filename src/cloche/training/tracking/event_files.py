@@ -1,7 +1,7 @@
 """TensorBoard's event files: rows as its own messages, framed as TFRecords.
 
 The messages (`tensorboard.compat.proto`) load in 0.02 s; the writers that come with tensorboard
-and torch load cloud file systems, and TensorFlow where it is installed, and take five times the
+and torch load cloud file systems, and TensorFlow where it is installed, and take eight times the
 time for each step (docs/watching.md). So the frame is written here: length, checksum of the
 length, message, checksum of the message. Source:
 https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
@@ -83,7 +83,6 @@ class EventFiles:
             plugin_data=self._summaries.SummaryMetadata.PluginData(plugin_name="text")
         )
         tensor = self._tensors.TensorProto(dtype="DT_STRING", string_val=[text.encode()])
-        tensor.tensor_shape.dim.add(size=1)
         value = self._summaries.Summary.Value(tag=tag, metadata=kind, tensor=tensor)
         self._add_values([value], step, at)
 
