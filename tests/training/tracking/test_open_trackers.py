@@ -11,7 +11,7 @@ from cloche.errors import SettingError
 from cloche.training.events import RunEnded
 from cloche.training.options import RunOptions
 from cloche.training.tracking import open as opening
-from cloche.training.tracking.names import EXTRAS, tracker_problems
+from cloche.training.tracking.names import EXTRAS, split_names, tracker_problems
 from cloche.training.tracking.open import missing_libraries, open_trackers
 from cloche.training.tracking.tracker import close_trackers
 
@@ -53,6 +53,12 @@ def test_a_folder_that_a_tracker_left_is_not_taken_for_its_library(tmp_path, mon
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     monkeypatch.delitem(sys.modules, "wandb", raising=False)
     assert missing_libraries(("wandb",)) != []
+
+
+def test_names_may_stand_in_one_word_with_commas_between():
+    assert split_names(("tensorboard,wandb", " aim ,wandb", "")) == ["tensorboard", "wandb", "aim"]
+    assert tracker_problems(("tensorboard,wandb",)) == []
+    assert len(tracker_problems(("tensorboard,none,comet",))) == 2
 
 
 def test_a_tracker_named_twice_is_opened_once(tmp_path):

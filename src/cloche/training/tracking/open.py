@@ -10,7 +10,13 @@ from cloche.config import flatten, to_values
 from cloche.errors import SettingError, join_problems
 from cloche.training.events import Notice
 from cloche.training.tracking.event_files import EventFiles
-from cloche.training.tracking.names import EVENT_FILES, EXTRAS, NOBODY, tracker_problems
+from cloche.training.tracking.names import (
+    EVENT_FILES,
+    EXTRAS,
+    NOBODY,
+    split_names,
+    tracker_problems,
+)
 from cloche.training.tracking.process import ProcessSink
 from cloche.training.tracking.rows import TrackedRun
 from cloche.training.tracking.tracker import Tracker
@@ -35,7 +41,6 @@ def open_trackers(
     if problems:
         raise SettingError(join_problems(problems))
     tracked = TrackedRun(run.absolute(), from_step, flatten(to_values(options)))
-    wanted = [name for name in dict.fromkeys(names) if name != NOBODY]
     return [
         Tracker(
             name,
@@ -44,7 +49,8 @@ def open_trackers(
             else partial(ProcessSink, tracked, name),
             tell=tell,
         )
-        for name in wanted
+        for name in split_names(names)
+        if name != NOBODY
     ]
 
 
@@ -52,7 +58,7 @@ def missing_libraries(names: Sequence[str]) -> list[str]:
     """A sentence for each tracker whose library is not installed. Loads none of them."""
     return [
         f"train.trackers {name} needs a library that is not installed: pip install 'cloche[{name}]'"
-        for name in names
+        for name in split_names(names)
         if name in EXTRAS and not _is_installed(name)
     ]
 
