@@ -17,6 +17,8 @@ from typing import Any
 from cloche.bench.sizes import TrainerSetup
 from cloche.errors import ClocheError
 
+# -P: a torch.py or transformers.py that lies in the current directory is not ours
+COMMAND = (sys.executable, "-P", "-m", "cloche.bench.trainers")
 _LEAVING_SECONDS = 10.0
 _TOLD_CHARACTERS = 2000
 
@@ -34,8 +36,7 @@ class TrainerProcess:
             mode="w+", encoding="utf-8", errors="replace"
         )
         self._process = subprocess.Popen(
-            # -P: a torch.py or transformers.py that lies in the current directory is not ours
-            [sys.executable, "-P", "-m", "cloche.bench.trainers"],
+            COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -95,7 +96,10 @@ class TrainerProcess:
         answer = stdout.readline()
         if not answer:
             raise self._failure()
-        return json.loads(answer)
+        values = json.loads(answer)
+        if "error" in values:
+            raise ClocheError(values["error"])
+        return values
 
     def _failure(self) -> ClocheError:
         status = self._process.wait()

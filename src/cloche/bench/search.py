@@ -8,6 +8,7 @@ import psutil
 
 from cloche.bench.processes import TrainerProcess
 from cloche.bench.sizes import TrainerSetup
+from cloche.errors import ClocheError
 
 Tell = Callable[[str], None]
 
@@ -20,14 +21,21 @@ def find_best_batch(setup: TrainerSetup, *, seconds: float, tell: Tell) -> int:
     """The batch that has most tokens a second: the setup's own, doubled while that pays.
 
     Each is measured in a process of its own, for `seconds` after it has warmed up. Doubling ends
-    where it gains less than 3%, or where a step would take over a minute or most of the memory.
+    where it gains less than 3%, where it fails, or where a step would take over a minute or most
+    of the memory.
     """
     best, fastest = setup.batch, 0.0
     batch = setup.batch
     while True:
         free = psutil.virtual_memory().available
-        with TrainerProcess(replace(setup, batch=batch)) as side:
-            found, peak = side.steps(seconds), side.memory()["peak_bytes"]
+        try:
+            with TrainerProcess(replace(setup, batch=batch)) as side:
+                found, peak = side.steps(seconds), side.memory()["peak_bytes"]
+        except ClocheError as exc:
+            if not fastest:  # the smallest one: there is nothing to fall back on
+                raise
+            tell(f"{exc}\nbatch {best} is taken")
+            return best
         speed = found["tokens"] / found["seconds"]
         step_seconds = found["seconds"] / found["steps"]
         tell(f"{setup.side} at {setup.size.name}, batch {batch}: {speed:,.0f} tokens a second")

@@ -44,6 +44,8 @@ SIZES: Mapping[str, BenchSize] = {
 
 
 SIDES = ("cloche", "textbook", "transformers float32", "transformers bfloat16")
+MATMUL = "matmul"
+"""Not a trainer: the process that measures the machine's matrix-multiply peak."""
 
 Batch = int | Literal["own", "best"]
 """Sequences in a step: a number, the size's own, or each side's fastest."""

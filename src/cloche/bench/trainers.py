@@ -12,21 +12,21 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cloche.bench import textbook
-from cloche.bench.sizes import BenchSize, TrainerSetup
+from cloche.bench.sizes import MATMUL, BenchSize, TrainerSetup
 from cloche.data.joined import JoinedShards, joined_metadata
 from cloche.data.prepare import PreparedText
 from cloche.data.shards import ShardWriter
-from cloche.errors import SettingError
+from cloche.errors import ClocheError, SettingError
 from cloche.text.characters import CharacterTokenizer
 from cloche.text.choice import TokenizerChoice
 from cloche.training.assemble import build_parts, make_training
@@ -121,7 +121,7 @@ def build_transformers(setup: TrainerSetup, _folder: Path) -> Trainer:
         from transformers import GPT2Config, GPT2LMHeadModel
     except ImportError as exc:
         raise SettingError(
-            "the comparison needs transformers: pip install 'cloche[dev]', or leave it out with "
+            "this comparison needs transformers: pip install 'cloche[dev]', or leave it out with "
             "--sides cloche,textbook"
         ) from exc
     size = setup.size
@@ -168,44 +168,61 @@ BUILDERS: dict[str, Callable[[TrainerSetup, Path], Trainer]] = {
 }
 
 
-def serve(requests: TextIO, answers: TextIO) -> None:
-    """Build the trainer that the first line describes, and answer the others until they end."""
+def serve(requests: Iterator[str], answer: Callable[[dict[str, Any]], None]) -> None:
+    """Build the trainer that the first line describes, and answer the others until they end.
 
-    def answer(values: dict[str, Any]) -> None:
-        print(json.dumps(values), file=answers, flush=True)
-
-    values = json.loads(requests.readline())
-    setup = TrainerSetup(
-        **{**values, "size": BenchSize(**values["size"]), "device": find_device(values["device"])}
-    )
-    if setup.side == "matmul":
-        answer({"device": setup.device, "threads": torch.get_num_threads()})
-        for line in requests:
-            precision = dtype_of(json.loads(line)["precision"])
-            answer({"flops_per_second": matmul_flops(setup.device, precision)})
+    Raises ClocheError where it cannot be built here.
+    """
+    values = json.loads(next(requests))
+    device = find_device(values["device"])
+    size = BenchSize(**values["size"])
+    setup = TrainerSetup(**{**values, "size": size, "device": device})
+    if setup.side == MATMUL:
+        serve_peaks(device, requests, answer)
         return
-    before, began = _peak_bytes(), time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="cloche-bench-") as folder:
-        trainer = BUILDERS[setup.side](setup, Path(folder))
-        first_step, step = (_timed_step(trainer, setup.device) for _ in range(_WARM_STEPS))
-        answer(
-            {
-                "precision": trainer.precision,
-                "compiled": trainer.compiled,
-                "parameters": sum(p.numel() for p in trainer.model.parameters()),
-                "device": setup.device,
-                "threads": torch.get_num_threads(),
-                "start_seconds": time.perf_counter() - began,
-                "first_step_seconds": first_step,
-                "step_seconds": step,
-            }
-        )
-        for line in requests:
-            request = json.loads(line)
-            if request["ask"] == "memory":
-                answer({"peak_bytes": _peak_bytes(), "before_bytes": before})
-            else:
-                answer(_round(trainer, setup, seconds=request["seconds"]))
+        serve_steps(setup, Path(folder), requests, answer=answer)
+
+
+def serve_peaks(
+    device: str, requests: Iterator[str], answer: Callable[[dict[str, Any]], None]
+) -> None:
+    """Answer each request with the matrix-multiply peak in a precision."""
+    answer({"device": device, "threads": torch.get_num_threads()})
+    for line in requests:
+        precision = dtype_of(json.loads(line)["precision"])
+        answer({"flops_per_second": matmul_flops(device, precision)})
+
+
+def serve_steps(
+    setup: TrainerSetup,
+    folder: Path,
+    requests: Iterator[str],
+    *,
+    answer: Callable[[dict[str, Any]], None],
+) -> None:
+    """Build, warm up, tell of it; then take steps, or tell the memory, as each request asks."""
+    before, began = _peak_bytes(), time.perf_counter()
+    trainer = BUILDERS[setup.side](setup, folder)
+    first_step, step = (_timed_step(trainer, setup.device) for _ in range(_WARM_STEPS))
+    answer(
+        {
+            "precision": trainer.precision,
+            "compiled": trainer.compiled,
+            "parameters": sum(p.numel() for p in trainer.model.parameters()),
+            "device": setup.device,
+            "threads": torch.get_num_threads(),
+            "start_seconds": time.perf_counter() - began,
+            "first_step_seconds": first_step,
+            "step_seconds": step,
+        }
+    )
+    for line in requests:
+        request = json.loads(line)
+        if request["ask"] == "memory":
+            answer({"peak_bytes": _peak_bytes(), "before_bytes": before})
+        else:
+            answer(_round(trainer, setup, seconds=request["seconds"]))
 
 
 def _round(trainer: Trainer, setup: TrainerSetup, *, seconds: float) -> dict[str, Any]:
@@ -280,7 +297,14 @@ def main() -> None:
     """Serve on standard input and output; whatever a library prints goes to standard error."""
     with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8") as answers:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-        serve(sys.stdin, answers)
+
+        def answer(values: dict[str, Any]) -> None:
+            print(json.dumps(values), file=answers, flush=True)
+
+        try:
+            serve(iter(sys.stdin), answer)
+        except ClocheError as exc:
+            answer({"error": str(exc)})
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ the same length, each side once in every round; so does the machine's matrix-mul
 utilisation is measured against.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -14,7 +14,7 @@ from typing import Any, Literal
 from cloche.bench.paired import Timing, paired_ratio, time_in_turn
 from cloche.bench.processes import TrainerProcess
 from cloche.bench.search import find_best_batch
-from cloche.bench.sizes import SIDES, Batch, BenchSize, TrainerSetup
+from cloche.bench.sizes import MATMUL, SIDES, Batch, BenchSize, TrainerSetup
 from cloche.planning.flops import flops_per_token
 
 PRECISIONS = ("float32", "bfloat16")
@@ -98,10 +98,12 @@ class SizeResult:
                 f"  {name:<22} {self.batches[name]:5} {_MILLION / timing.median:10,.0f}  "
                 f"{f'({low:,.0f} - {high:,.0f})':<33}{shares}"
             )
-        return [
-            *found,
-            *(f"  {name:<34} {value:.2f} times the speed" for name, value in self.ratios().items()),
+        found += [
+            f"  {name:<34} {times:.2f} times the speed" for name, times in self.ratios().items()
         ]
+        if "cloche" in self.about:
+            found.append(f"  cloche {_described(self.about['cloche'])}")
+        return found
 
     def _side(self, name: str) -> dict[str, Any]:
         timing = self.timings[name]
@@ -148,14 +150,14 @@ def _bench_size(size: BenchSize, batch: Batch, conditions: Conditions, *, tell: 
             setups[side] = replace(setup, batch=best)
     with ExitStack() as stack:
         peaks = stack.enter_context(
-            TrainerProcess(setup_of("matmul", size, conditions, batch=size.batch))
+            TrainerProcess(setup_of(MATMUL, size, conditions, batch=size.batch))
         )
         sides: dict[str, TrainerProcess] = {}
         for name, setup in setups.items():
             sides[name] = stack.enter_context(TrainerProcess(setup))
             tell(_started(sides[name]))
         work = {name: partial(_million_tokens, side, conditions) for name, side in sides.items()}
-        work |= {f"matmul {name}": partial(_tera, peaks, name) for name in PRECISIONS}
+        work |= {f"{MATMUL} {name}": partial(_tera, peaks, name) for name in PRECISIONS}
         timings = time_in_turn(work, rounds=conditions.rounds, tell=tell, show=_speed)
         return SizeResult(
             size=size,
@@ -163,22 +165,26 @@ def _bench_size(size: BenchSize, batch: Batch, conditions: Conditions, *, tell: 
             batches={name: setup.batch for name, setup in setups.items()},
             about={name: side.about for name, side in sides.items()},
             timings={name: timings[name] for name in sides},
-            peaks={name: timings[f"matmul {name}"] for name in PRECISIONS},
+            peaks={name: timings[f"{MATMUL} {name}"] for name in PRECISIONS},
         )
 
 
 def _speed(name: str, seconds: float) -> str:
-    if name.startswith("matmul"):
+    if name.startswith(MATMUL):
         return f"{_TERA / seconds / 1e9:,.0f} GFLOP/s"
     return f"{_MILLION / seconds:,.0f} tokens a second"
 
 
 def _started(side: TrainerProcess) -> str:
-    setup, about = side.setup, side.about
-    how = f"{about['precision']}{', compiled' if about['compiled'] else ''}"
+    setup = side.setup
+    return f"{setup.size.name}, batch {setup.batch}: {setup.side} {_described(side.about)}"
+
+
+def _described(about: Mapping[str, Any]) -> str:
     return (
-        f"{setup.size.name}, batch {setup.batch}: {setup.side} ({how}) is ready after "
-        f"{about['start_seconds']:.1f} s, its first step {about['first_step_seconds']:.1f} s"
+        f"in {about['precision']}{', compiled' if about['compiled'] else ', not compiled'}; ready "
+        f"after {about['start_seconds']:.1f} s, of which the first step was "
+        f"{about['first_step_seconds']:.1f} s"
     )
 
 
