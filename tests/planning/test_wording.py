@@ -39,5 +39,6 @@ def test_times_are_in_the_unit_that_suits(seconds, text):
 
 
 def test_money_has_cents_while_they_matter():
+    assert format_dollars(0.002) == "less than a cent"
     assert format_dollars(1.5) == "$1.50"
     assert format_dollars(691_200) == "$691,200"

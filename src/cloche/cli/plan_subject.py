@@ -61,7 +61,7 @@ def names_recipe(name: str) -> bool:
 
 
 def open_subject(given: RunOptions, *, tell: Tell) -> Subject:
-    """The subject that the options' sources name, its text tokenized in a folder that is then gone."""
+    """The subject that the sources name; its text is tokenized in a folder that is then gone."""
     names = given.sources
     if not names:
         return _without_text(given)

@@ -186,7 +186,11 @@ def _time(plan: Planned) -> list[str]:
     ]
     if found.seconds is None or found.device_hours is None:
         return lines
-    hours = f"{found.device_hours:,.2f} device hours"
+    hours = (
+        f"{format_count(found.device_hours)} device hours"
+        if found.device_hours >= 10
+        else (f"{found.device_hours:.3g} device hours")
+    )
     lines.append(_row("time", f"{format_seconds(found.seconds)} ({hours})"))
     if found.dollars is None:
         lines.append(_row("cost", "no price is known: give one with --price"))

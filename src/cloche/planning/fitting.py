@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from cloche.model.config import GPT_FAMILIES, ModelConfig, nearest_multiple
+from cloche.model.config import GPT_FAMILIES, Activation, ModelConfig, nearest_multiple
 from cloche.model.presets import GPT2_SIZES
 from cloche.planning.activations import Path
 from cloche.planning.memory import Memory, Precision, training_memory
@@ -124,7 +124,7 @@ def describe_too_large(too_large: TooLarge) -> str:
     lines = [
         f"this training takes about {format_bytes(memory.total)} with one sequence at a time "
         f"({parts}), and {format_bytes(usable)} can be planned with: {too_large.share:.0%} of the "
-        f"{format_bytes(too_large.available_bytes)} that are free here"
+        f"{format_bytes(too_large.available_bytes)} that are available"
     ]
     if not too_large.changes:
         return f"{lines[0]}. No smaller model of this kind fits either: free some memory"
@@ -169,14 +169,16 @@ def _block_numbers(config: ModelConfig) -> int:
 
 
 def _changes(setting: Setting, *, most: int, vocab: Literal["free", "given"]) -> Iterator[Change]:
-    """All single changes that fit; where none does, those on top of all that costs no model."""
+    """All single changes that fit; where they are few, those on top of all that costs no model,
+    and a model smaller all round.
+    """
     found = [*_free_changes(setting, most), *_model_changes(setting, (), most=most, vocab=vocab)]
-    if found:
-        yield from found
-        return
     thrifty, options = _thriftiest(setting)
-    found = list(_model_changes(thrifty, options, most=most, vocab=vocab))
-    yield from found or _scaled(thrifty, options, most=most)
+    if options and len(found) < CHANGES:
+        found += _model_changes(thrifty, options, most=most, vocab=vocab)
+    if len(found) < CHANGES:
+        found += _scaled(thrifty, options, most=most)
+    yield from found
 
 
 def _free_changes(setting: Setting, most: int) -> Iterator[Change]:
@@ -222,7 +224,7 @@ def _model_changes(
         if value is not None:
             after = make(value)
             yield _change(setting, after, (*given, f"{name} {value}"), f"{before:,} -> {value:,}")
-    if config.family == "gpt2":
+    if _is_published(config):
         yield from _published(setting, given, most)
     yield from _tying(setting, given, most)
 
@@ -240,10 +242,8 @@ def _sizes(
         yield "--text.vocab-size", 256, SMALLEST_VOCAB, lambda v: replace(config, vocab_size=v)
     if config.family in ("bigram", "ngram"):
         return
-    if (config.layers, config.heads, config.width) in GPT2_SIZES.values() and (
-        config.family == "gpt2"
-    ):
-        return  # a published size has its layers and width
+    if _is_published(config):
+        return  # its layers and width go with its name
     yield "--model.layers", 1, 1, lambda value: replace(config, layers=value)
     unit = config.heads if config.positions != "rotary" else 2 * config.heads
     while unit % 8:
@@ -253,19 +253,33 @@ def _sizes(
         yield "--model.experts", 1, config.experts_used, lambda v: replace(config, experts=v)
 
 
+def _is_published(config: ModelConfig) -> bool:
+    """Whether it has one of GPT-2's published sizes."""
+    shape = (config.layers, config.heads, config.width)
+    return config.family == "gpt2" and shape in GPT2_SIZES.values()
+
+
 def _value(config: ModelConfig, option: str) -> int:
     return getattr(config, option.split(".")[1].replace("-", "_"))
 
 
 def with_width(config: ModelConfig, width: int) -> ModelConfig:
-    """The model with another width, which its heads share, and an MLP of the same proportion."""
+    """The model with another width, which its heads share, and the MLP that goes with it.
+
+    An MLP whose width is not the usual one was asked for, and stays.
+    """
     head_dim = max(1, round(config.head_dim * width / config.width))
     if config.positions == "rotary" or config.family in GPT_FAMILIES:
         head_dim = width // config.heads
-    mlp = max(1, round(config.mlp_width * width / config.width))
-    if config.activation == "swiglu":
-        mlp = nearest_multiple(mlp, 64)
+    mlp = config.mlp_width
+    if mlp == _usual_mlp(config.width, config.activation):
+        mlp = _usual_mlp(width, config.activation)
     return replace(config, width=width, head_dim=head_dim, mlp_width=mlp)
+
+
+def _usual_mlp(width: int, activation: Activation) -> int:
+    """As the presets have it: 4 x width, or 2/3 of that where the MLP is gated."""
+    return nearest_multiple(round(8 * width / 3), 64) if activation == "swiglu" else 4 * width
 
 
 def _largest_that_fits(
@@ -312,7 +326,7 @@ def _tying(setting: Setting, given: tuple[str, ...], most: int) -> Iterator[Chan
 def _scaled(setting: Setting, given: tuple[str, ...], *, most: int) -> Iterator[Change]:
     """Layers, width and context made smaller together, as far as needed."""
     config = setting.config
-    if config.family in ("bigram", "ngram"):
+    if config.family in ("bigram", "ngram") or _is_published(config):
         return
     for share in (0.5, 0.35, 0.25, 0.17, 0.12, 0.08, 0.05):
         unit = 2 * config.heads

@@ -34,6 +34,8 @@ def format_seconds(seconds: float) -> str:
 
 def format_dollars(dollars: float) -> str:
     """`$691,200`; cents below a hundred."""
+    if dollars < 0.01:
+        return "less than a cent"
     return f"${dollars:,.2f}" if dollars < 100 else f"${dollars:,.0f}"
 
 
