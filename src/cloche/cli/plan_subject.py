@@ -2,22 +2,20 @@
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from cloche.cli.environment import cache_folder, data_folder
 from cloche.cli.train import recipe_file
 from cloche.config import differences
 from cloche.data.corpora import CORPORA, resolve
-from cloche.data.options import DataOptions
 from cloche.data.plan import inspect_all, read_plan
 from cloche.data.prepare import PreparedText, open_prepared, open_workers, prepare_text
 from cloche.errors import DataError, SettingError
-from cloche.model.config import ModelConfig, ModelOptions
+from cloche.model.config import ModelConfig
 from cloche.planning.estimate import TextSize
 from cloche.text.kinds import MADE
 from cloche.text.names import open_tokenizer
-from cloche.text.options import TextOptions
 from cloche.text.sources import STANDARD_INPUT, find_with_skipped
 from cloche.training.folder import CONFIG as RUN_CONFIG
 from cloche.training.folder import read_options
@@ -141,28 +139,33 @@ def _of_model(folder: Path, given: RunOptions, tell: Tell) -> Subject:
     config = from_hf_config(read_json(folders_to_try(folder, "best", warn=tell)[0] / CONFIG))
     if config.family == "ngram":
         raise SettingError(f"{folder} holds an ngram model, which is counted: nothing to plan")
-    default = RunOptions()
-    settled = [
-        *differences(ModelOptions(), given.model),
-        *differences(TextOptions(), given.text),
-        *differences(DataOptions(), given.data),
-    ]
+    asked = replace(RunOptions(), model=given.model, text=given.text, data=given.data)
+    settled = [line.partition(":")[0] for line in differences(RunOptions(), asked)]
     if settled:
         raise SettingError(
             f"the model and the text are those of {folder}; leave out: "
-            + ", ".join(line.partition(":")[0] for line in settled)
+            + ", ".join(name.replace("_", "-") for name in settled)
         )
-    options = given
     stored = read_options(folder) if (folder / RUN_CONFIG).exists() else None
-    if stored is not None:
-        changed = differences(default.train, given.train)
-        options = replace(stored, train=given.train if changed else stored.train)
-        if given.minutes is not None:
-            options = replace(
-                options, minutes=given.minutes, train=replace(options.train, steps=None)
-            )
+    options = given if stored is None else _over(stored, given)
     try:
         prepared = open_prepared(folder / TOKENS)
     except DataError:  # an imported model, or one whose tokens were taken away: no text to speak of
         return Subject(options, config.vocab_size, config=config)
     return replace(_of_prepared(str(folder), prepared, options), config=config)
+
+
+def _over(stored: RunOptions, given: RunOptions) -> RunOptions:
+    """The options a run began with, and over them what is asked of its training and its length."""
+    default = RunOptions()
+    changes = {
+        field.name: value
+        for field in fields(given.train)
+        if (value := getattr(given.train, field.name)) != getattr(default.train, field.name)
+    }
+    train, minutes = replace(stored.train, **changes), stored.minutes
+    if given.minutes is not None:
+        train, minutes = replace(train, steps=None), given.minutes
+    elif given.train.steps is not None:
+        minutes = None
+    return replace(stored, train=train, minutes=minutes)
