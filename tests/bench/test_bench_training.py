@@ -1,7 +1,7 @@
 """Rounds, ratios and the search, against processes whose speed is known."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -119,6 +119,15 @@ def test_the_values_are_json_and_complete():
     assert len(side["rounds"]) == 3
     assert set(side["utilisation"]) == {"float32", "bfloat16"}
     assert first["matmul_flops_per_second"]["bfloat16"] == pytest.approx([4e9] * 3)
+
+
+def test_a_result_is_there_before_the_next_size_begins(watched):
+    larger = replace(TINY, name="larger", batch=32)
+    results = bench_training([TINY, larger], ["own"], Conditions(rounds=1), tell=silently)
+    assert next(results).size == TINY
+    with pytest.raises(ClocheError, match="ran out of memory"):
+        next(results)
+    assert watched.alive == 0
 
 
 def test_the_screen_shows_speeds_ratios_and_what_compiling_took():

@@ -175,19 +175,32 @@ def measure_textbook(file: Path, validation: str) -> Quality:
 
 
 class _Positioned(nn.Module):
-    """A model that counts positions from the start, under the surface of those that are told."""
+    """A model that counts positions from the start, under the surface of cloche's own.
+
+    Its hidden vectors are its logits, and its head leaves them as they are.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
-    def forward(
+    def hidden(
         self, ids: Tensor, *, positions: Tensor | None = None, documents: Tensor | None = None
     ) -> Tensor:
         """(batch, time) ids to (batch, time, vocab) logits; one document, from its beginning."""
         assert positions is None, "a text of one document has none"
         assert documents is None, "a text of one document has none"
         return self.model(ids)
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """The logits that `hidden` gave."""
+        return hidden
+
+    def forward(
+        self, ids: Tensor, *, positions: Tensor | None = None, documents: Tensor | None = None
+    ) -> Tensor:
+        """The same logits."""
+        return self.head(self.hidden(ids, positions=positions, documents=documents))
 
 
 def _read(text: Path) -> str:

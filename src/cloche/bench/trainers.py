@@ -212,6 +212,7 @@ def serve_steps(
             "parameters": sum(p.numel() for p in trainer.model.parameters()),
             "device": setup.device,
             "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
             "start_seconds": time.perf_counter() - began,
             "first_step_seconds": first_step,
             "step_seconds": step,

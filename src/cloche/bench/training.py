@@ -5,7 +5,7 @@ the same length, each side once in every round; so does the machine's matrix-mul
 utilisation is measured against.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -120,9 +120,11 @@ class SizeResult:
 
 def bench_training(
     sizes: Sequence[BenchSize], batches: Sequence[Batch], conditions: Conditions, *, tell: Tell
-) -> list[SizeResult]:
-    """One result for each size and batch, in order; the processes of one end before the next."""
-    return [_bench_size(size, batch, conditions, tell=tell) for size in sizes for batch in batches]
+) -> Iterator[SizeResult]:
+    """A result for each size and batch, in order; the processes of one end before the next."""
+    for size in sizes:
+        for batch in batches:
+            yield _bench_size(size, batch, conditions, tell=tell)
 
 
 def setup_of(side: str, size: BenchSize, conditions: Conditions, *, batch: int) -> TrainerSetup:

@@ -170,7 +170,7 @@ def _problems(command: BenchTrain) -> list[str]:
 def _compare(command: BenchTrain) -> int:
     from cloche.bench.search import measure_memory
     from cloche.bench.sizes import find_batches, find_sides, find_sizes
-    from cloche.bench.training import Conditions, bench_training, setup_of
+    from cloche.bench.training import Conditions, SizeResult, bench_training, setup_of
 
     sizes = find_sizes(command.sizes)
     if command.context is not None:
@@ -183,7 +183,11 @@ def _compare(command: BenchTrain) -> int:
         compile=command.compile,
         device=command.device,
     )
-    found = bench_training(sizes, find_batches(command.batch), conditions, tell=_say)
+    found: list[SizeResult] = []
+    for result in bench_training(sizes, find_batches(command.batch), conditions, tell=_say):
+        found.append(result)
+        if not command.json:  # at once: a larger size may fail
+            print("\n".join(result.lines()), flush=True)
     memory = None
     if command.memory_batch:
         largest = max(sizes, key=lambda size: size.width)
@@ -202,8 +206,8 @@ def _compare(command: BenchTrain) -> int:
         }
         print(json.dumps(values, ensure_ascii=False))
         return 0
-    for result in [*found, *([] if memory is None else [memory])]:
-        print("\n".join(result.lines()))
+    if memory is not None:
+        print("\n".join(memory.lines()))
     return 0
 
 
