@@ -5,13 +5,14 @@ import torch
 
 from cloche.data.batches import IGNORED, Batch
 from cloche.errors import CheckpointError, ClocheError
+from cloche.evaluation.cross_entropy import Scoring
 from cloche.model.build import build_model
 from cloche.model.config import Family, ModelOptions
 from cloche.model.initialise import initialise
 from cloche.model.presets import complete
 from cloche.training.events import CheckpointSaved, Evaluated, Notice, RunEnded, StepDone
 from cloche.training.loop import Training, run_loop
-from cloche.training.objectives import NextToken
+from cloche.training.objectives import NextToken, scoring_of
 from cloche.training.optim import Muon, build_optimizers
 from cloche.training.options import TrainOptions
 from cloche.training.precision import ComputeModel
@@ -66,7 +67,7 @@ class Bench:
     def run(self, state, *, more=(), **settings):
         training = Training(
             compute=self.compute,
-            objective=NextToken(label_smoothing=self.options.label_smoothing),
+            objective=NextToken(scoring_of(self.options)),
             batches=lambda step, part: self.batch(step, part, self.options),
             optimizers=self.optimizers,
             options=self.options,
@@ -172,13 +173,16 @@ def test_masters_stay_float32_under_bfloat16():
 
 
 def test_label_smoothing_is_torchs_form():
-    objective = NextToken(label_smoothing=0.1)
+    objective = NextToken(Scoring(label_smoothing=0.1))
     logits = torch.randn(2, 3, VOCAB)
     batch = Batch(torch.zeros(2, 3, dtype=torch.long), torch.randint(VOCAB, (2, 3)))
 
     class Fixed(torch.nn.Module):
-        def forward(self, ids, *, positions, documents):
+        def hidden(self, ids, *, positions, documents):
             return logits
+
+        def head(self, hidden):
+            return hidden
 
     term = objective(Fixed(), batch).terms["loss"]
     expected = torch.nn.functional.cross_entropy(

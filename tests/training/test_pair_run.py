@@ -11,6 +11,7 @@ import cloche
 from cloche.config import with_values
 from cloche.data.pair_batches import PairOrder, PairTokens
 from cloche.errors import CheckpointError, DataError, RunError, SettingError
+from cloche.evaluation.cross_entropy import Scoring
 from cloche.evaluation.translation import is_translator, load_translator, measure_held_out
 from cloche.model.build import build_network
 from cloche.model.config import ModelOptions
@@ -177,7 +178,7 @@ def small_training(*, label_smoothing=0.0):
         ModelOptions(family="seq2seq", heads=2), vocab_size=12, layers=1, width=16, context=9
     )
     torch.manual_seed(0)
-    return build_network(config), TargetTokens(label_smoothing)
+    return build_network(config), TargetTokens(Scoring(label_smoothing))
 
 
 class DigitPairs:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from cloche.data.batches import IGNORED, Batch, Tokens, on_device, windows_at
+from cloche.evaluation.cross_entropy import summed_cross_entropy
 
 
 @dataclass(frozen=True)
@@ -111,12 +111,8 @@ def summed_nats(
 
 def _summed_loss(model: nn.Module, batch: Batch) -> tuple[float, int]:
     batch = on_device(batch, next(model.parameters()).device)
-    logits = model(batch.inputs, positions=batch.positions, documents=batch.documents)
-    losses = F.cross_entropy(
-        logits.flatten(0, 1).float(),
-        batch.targets.flatten(),
-        ignore_index=IGNORED,
-        reduction="none",
+    hidden = model.hidden(  # pyright: ignore[reportCallIssue]  every model's contract
+        batch.inputs, positions=batch.positions, documents=batch.documents
     )
-    scored = int((batch.targets != IGNORED).sum())
-    return float(losses.sum(dtype=torch.float64)), scored
+    total = summed_cross_entropy(model, hidden, batch.targets)
+    return float(total), int((batch.targets != IGNORED).sum())

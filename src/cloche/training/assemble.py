@@ -24,7 +24,7 @@ from cloche.training.choices import Choice
 from cloche.training.events import Sampled
 from cloche.training.job import SaveCheckpoint, Training
 from cloche.training.machine import dtype_of, require_compiler
-from cloche.training.objectives import NextToken
+from cloche.training.objectives import NextToken, scoring_of
 from cloche.training.optim import Optimizers, build_optimizers
 from cloche.training.options import TrainOptions
 from cloche.training.precision import ComputeModel
@@ -133,7 +133,7 @@ def make_training(
 
     return Training(
         compute=parts.compute,
-        objective=NextToken(label_smoothing=options.label_smoothing, balance=config.balance),
+        objective=NextToken(scoring_of(options), config.balance),
         batches=batches,
         optimizers=parts.optimizers,
         options=options,

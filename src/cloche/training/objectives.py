@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool
 from torch import Tensor, nn
 
 from cloche.data.batches import IGNORED, Batch
+from cloche.evaluation.cross_entropy import PLAIN, Scoring, summed_cross_entropy
 from cloche.model.record import RouterRecord
+from cloche.training.options import TrainOptions
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,7 @@ class Objective(Protocol):
 class NextToken:
     """Cross-entropy of each next token, in nats; term `loss`.
 
-    With label smoothing e, a target keeps 1 - e and all K classes share e evenly.
-    Source: Szegedy et al. 2016, https://arxiv.org/abs/1512.00567
+    `scoring` adds label smoothing, in either published form, and the z-loss.
 
     With a `balance` above 0, for a model with experts, the term `balance` spreads tokens evenly
     over them: see `balance_loss`. It multiplies two means over a micro-batch, as its reference
@@ -66,7 +66,7 @@ class NextToken:
     batch; that is true of this term alone.
     """
 
-    label_smoothing: float = 0.0
+    scoring: Scoring = PLAIN
     balance: float = 0.0
     """Weight of the balancing term; `ModelConfig.balance`."""
 
@@ -79,16 +79,10 @@ class NextToken:
         """The summed cross-entropy of the batch, and the balance of its experts."""
         router = RouterRecord() if self.balance else None
         watching = {} if router is None else {"record": router}
-        logits = model(
+        hidden = model.hidden(  # pyright: ignore[reportCallIssue]  every model's contract
             batch.inputs, positions=batch.positions, documents=batch.documents, **watching
         )
-        total = F.cross_entropy(
-            logits.flatten(0, 1).float(),  # float32: a bfloat16 softmax loses the small ones
-            batch.targets.flatten(),
-            ignore_index=IGNORED,
-            reduction="sum",
-            label_smoothing=self.label_smoothing,
-        )
+        total = summed_cross_entropy(model, hidden, batch.targets, scoring=self.scoring)
         counts = self.counts(batch)
         terms = {"loss": Term(total, counts["loss"])}
         if router is None:
@@ -101,6 +95,11 @@ class NextToken:
         )
         terms["balance"] = Term(unevenness * counts["balance"], counts["balance"], self.balance)
         return Losses(terms, {"train/balance": float(unevenness.detach())})
+
+
+def scoring_of(options: TrainOptions) -> Scoring:
+    """How tokens are scored, as the options of a training say it."""
+    return Scoring(options.label_smoothing, options.label_smoothing_over, options.z_loss)
 
 
 def balance_loss(

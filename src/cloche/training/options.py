@@ -7,8 +7,9 @@ from cloche.data.options import DataOptions
 from cloche.model.config import ModelOptions
 from cloche.model.presets import option_problems
 from cloche.text.options import TextOptions
+from cloche.training.tracking.names import tracker_problems
 
-COUNTED = ("seed", "sample_tokens")
+COUNTED = ("seed", "sample_tokens", "trackers")
 """The options of a training that also mean something for a model that is counted."""
 Schedule = Literal["cosine", "linear", "constant"]
 
@@ -41,6 +42,20 @@ class TrainOptions:
     """Largest norm of the gradient; longer ones are scaled down to it. 0 turns it off."""
     label_smoothing: float = 0.0
     """Share of each target's probability that is spread evenly over the vocabulary."""
+    label_smoothing_over: Literal["all", "others"] = "all"
+    """Whether the target has its part of what is spread (PyTorch's form) or the others alone."""
+    z_loss: float = 0.0
+    """Weight of the squared logarithm of the softmax's sum: keeps logits from growing."""
+    average: float = 0.0
+    """Moving average of the weights, evaluated and saved in their place: the share of the old at
+    each step, such as 0.99. 0 turns it off."""
+    patience: int | None = None
+    """Evaluations without a lower validation loss after which the training ends; never when not
+    given."""
+    skip_nonfinite: int = 0
+    """Steps in a row whose loss or gradient may be no number: they are left out, and told."""
+    statistics_every: int = 0
+    """Steps from one row of norms by layer to the next; 0: at evaluations."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the passes (weights stay float32); auto takes what is faster here."""
     compile: Literal["auto", "on", "off"] = "auto"
@@ -65,18 +80,35 @@ class TrainOptions:
         """What cannot be used, one sentence each."""
         found = [
             f"train.{name.replace('_', '-')} must be at least 1, got {value}"
-            for name in ("steps", "batch", "accumulate", "eval_every", "eval_batches", "save_every")
+            for name in (
+                "steps",
+                "batch",
+                "accumulate",
+                "eval_every",
+                "eval_batches",
+                "save_every",
+                "patience",
+            )
             if (value := getattr(self, name)) is not None and value < 1
         ]
         if self.learning_rate is not None and not 0.0 < self.learning_rate < 10.0:
             found.append(
                 f"train.learning-rate must be above 0 and below 10, got {self.learning_rate}"
             )
-        for name in ("weight_decay", "clip", "sample_tokens"):
+        for name in (
+            "weight_decay",
+            "clip",
+            "sample_tokens",
+            "z_loss",
+            "skip_nonfinite",
+            "statistics_every",
+        ):
             if not (value := getattr(self, name)) >= 0:
                 found.append(f"train.{name.replace('_', '-')} must not be negative, got {value}")
         if not 0 <= self.seed < 1 << 63:
             found.append(f"train.seed must be from 0 to 2^63 - 1, got {self.seed}")
+        if not 0.0 <= self.average < 1.0:
+            found.append(f"train.average must be in [0, 1), got {self.average}")
         if not 0.0 <= self.label_smoothing < 1.0:
             found.append(f"train.label-smoothing must be in [0, 1), got {self.label_smoothing}")
         if self.batch is not None and self.accumulate >= 1 and self.batch % self.accumulate:
@@ -84,7 +116,7 @@ class TrainOptions:
                 f"train.batch {self.batch} cannot be computed in {self.accumulate} equal parts: "
                 "train.accumulate must divide it"
             )
-        return found + self._schedule_problems()
+        return found + tracker_problems(self.trackers) + self._schedule_problems()
 
     def _schedule_problems(self) -> list[str]:
         found = [

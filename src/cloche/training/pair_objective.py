@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cloche.data.batches import IGNORED, Batch
 from cloche.data.pair_batches import PairBatch
+from cloche.evaluation.cross_entropy import PLAIN, Scoring, summed_cross_entropy
+from cloche.model.seq2seq import EncoderDecoder
 from cloche.training.objectives import Losses, Term
 
 
@@ -17,7 +18,7 @@ class TargetTokens:
     Label smoothing as in `NextToken`; Vaswani et al. 2017, section 5.4, use 0.1.
     """
 
-    label_smoothing: float = 0.0
+    scoring: Scoring = PLAIN
 
     def counts(self, batch: Batch) -> dict[str, int]:
         """Number of targets that bear a loss."""
@@ -25,18 +26,14 @@ class TargetTokens:
 
     def __call__(self, model: nn.Module, batch: Batch) -> Losses:
         """The summed cross-entropy of the batch."""
-        total = summed_loss(model, batch, label_smoothing=self.label_smoothing)
+        total = summed_loss(model, batch, scoring=self.scoring)
         return Losses({"loss": Term(total, self.counts(batch)["loss"])})
 
 
-def summed_loss(model: nn.Module, batch: Batch, *, label_smoothing: float = 0.0) -> Tensor:
+def summed_loss(model: nn.Module, batch: Batch, *, scoring: Scoring = PLAIN) -> Tensor:
     """The cross-entropy of a batch of pairs, summed over the target tokens."""
     assert isinstance(batch, PairBatch), "a model with an encoder learns from pairs"
-    logits = model(batch.inputs, sources=batch.sources, source_lengths=batch.source_lengths)
-    return F.cross_entropy(
-        logits.flatten(0, 1).float(),  # float32: a bfloat16 softmax loses the small ones
-        batch.targets.flatten(),
-        ignore_index=IGNORED,
-        reduction="sum",
-        label_smoothing=label_smoothing,
-    )
+    assert isinstance(model, EncoderDecoder), "and such a model has one"
+    memory = model.encode(batch.sources, lengths=batch.source_lengths)
+    hidden = model.hidden(batch.inputs, memory=memory)
+    return summed_cross_entropy(model, hidden, batch.targets, scoring=scoring)

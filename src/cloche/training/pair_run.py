@@ -59,6 +59,7 @@ from cloche.training.choices import (
 from cloche.training.events import Sampled
 from cloche.training.job import Training
 from cloche.training.machine import Machine, measure_step_seconds
+from cloche.training.objectives import scoring_of
 from cloche.training.options import RunOptions
 from cloche.training.pair_objective import TargetTokens
 from cloche.training.state import LoopState
@@ -234,7 +235,7 @@ def make_pair_training(
 
     return Training(
         compute=parts.compute,
-        objective=TargetTokens(label_smoothing=options.label_smoothing),
+        objective=TargetTokens(scoring_of(options)),
         batches=batches,
         optimizers=parts.optimizers,
         options=options,
