@@ -23,7 +23,13 @@ class Machine:
     device: str
     precision: str
     flops_per_second: float
-    """Matrix-multiply peak in that precision."""
+    """Matrix-multiply peak in that precision, of all processes together."""
+    processes: int = 1
+    """Groups that share a batch."""
+
+    def rows_of(self, batch: int, *, parts: int) -> int:
+        """Sequences that are computed at once where each process takes its share in parts."""
+        return max(1, -(-batch // (parts * self.processes)))
 
 
 def find_device(wanted: str) -> str:
