@@ -38,7 +38,14 @@ from cloche.training.shared_evaluation import shared_mean_loss
 from cloche.training.state import LoopState
 from cloche.weights.checkpoint import TrainerState, load_network, load_trainer, save_checkpoint
 from cloche.weights.durable import temporary_beside
-from cloche.weights.history import CHECKPOINTS, newer_checkpoints, newest_whole, point, prune, set_aside
+from cloche.weights.history import (
+    CHECKPOINTS,
+    newer_checkpoints,
+    newest_whole,
+    point,
+    prune,
+    set_aside,
+)
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,7 @@ def restore(
     A damaged checkpoint is told by `warn`, and the one before it is taken. Raises RunError where
     the checkpoint was trained on another text than the one prepared.
     """
+
     def find() -> str:
         found = newest_trainer(run, prepared, warn=warn)
         return "" if found is None else found[0].name
@@ -340,11 +348,14 @@ def _trainer_state(
     from cloche.training.sharded_state import split_numbers, write_shards
 
     sharded, numbers = split_numbers(tensors)
-    place = parts.world.first_text(
-        lambda: temporary_beside(run / CHECKPOINTS / "optimizer").name
-    )
+    place = parts.world.first_text(lambda: temporary_beside(run / CHECKPOINTS / "optimizer").name)
     folder = run / CHECKPOINTS / place
-    write_shards(folder, sharded, world=parts.world)
+    try:
+        write_shards(folder, sharded, world=parts.world)
+    except CheckpointError:
+        if parts.world.first:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     return TrainerState(values={**values, "optimizer_numbers": numbers}, shards=folder)
 
 

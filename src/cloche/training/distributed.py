@@ -179,9 +179,13 @@ class ManyProcesses(World):
         return self._store.get(key)
 
 
-def this_world() -> World:
+def this_launch() -> Launch | None:
+    """What a launcher says of this process; None where it is alone."""
+    return read_launch(os.environ)
+
+
+def this_world(launch: Launch | None) -> World:
     """The world that the launcher put this process into, or that of a process alone."""
-    launch = read_launch(os.environ)
     return World() if launch is None or launch.size == 1 else ManyProcesses(launch)
 
 
@@ -194,9 +198,7 @@ def even_share(total: int, *, parts: int, number: int) -> tuple[int, int]:
     return begin, end - begin
 
 
-def share_of_step(
-    batch: int, *, world: World, accumulate: int, number: int
-) -> tuple[int, int]:
+def share_of_step(batch: int, *, world: World, accumulate: int, number: int) -> tuple[int, int]:
     """First sample (counted within the step) and size of part `number` of this process's share."""
     begin, size = even_share(batch, parts=world.data_size, number=world.data_rank)
     offset, part = even_share(size, parts=accumulate, number=number)

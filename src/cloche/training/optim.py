@@ -132,7 +132,7 @@ class Optimizers:
             optimizer.step()
 
     def parameter_of(self, flat: str) -> Tensor:
-        """The parameter that a name of `state_tensors` belongs to; ValueError where there is none."""
+        """The parameter of a name of `state_tensors`; ValueError where there is none."""
         for parameter, name in self.names.items():
             if flat.split("/")[1:2] == [name]:
                 return parameter

@@ -84,9 +84,7 @@ class TrainOptions:
             if not (value := getattr(self, name)) >= 0:
                 found.append(f"train.{name.replace('_', '-')} must not be negative, got {value}")
         if self.tensor_parallel < 1:
-            found.append(
-                f"train.tensor-parallel must be at least 1, got {self.tensor_parallel}"
-            )
+            found.append(f"train.tensor-parallel must be at least 1, got {self.tensor_parallel}")
         elif self.tensor_parallel > 1 and self.parallel == "ddp":
             found.append(
                 f"train.tensor-parallel {self.tensor_parallel} splits matrices, and train.parallel "

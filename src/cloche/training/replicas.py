@@ -70,9 +70,7 @@ class ReplicatedModel(ComputeModel):
         """The masters, in the process that writes."""
         return self.masters if self._world.first else None
 
-    def _sum_bucket(
-        self, _state: object, bucket: dist.GradBucket
-    ) -> torch.futures.Future[Tensor]:
+    def _sum_bucket(self, _state: object, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
         """Begin to sum some gradients over all processes; called while the backward pass runs."""
         group = self._module.process_group
         buffer = bucket.buffer()

@@ -28,7 +28,6 @@ from torch.distributed.tensor.parallel import (
 
 from cloche.data.batches import Batch
 from cloche.model.build import Network, build_network
-from cloche.model.config import ModelConfig
 from cloche.model.decoder import Decoder
 from cloche.training.distributed import World
 from cloche.training.objectives import Losses, Objective
@@ -159,31 +158,3 @@ def split_blocks(model: Decoder, mesh: DeviceMesh) -> None:
         plan |= {"self_attn.q_norm": OnOwnHeads(), "self_attn.k_norm": OnOwnHeads()}
     for block in model.layers:
         parallelize_module(block, mesh, plan)
-
-
-def sharding_problems(config: ModelConfig, *, parallel: str, tensor_parallel: int) -> list[str]:
-    """Why this model cannot be shared out like that, one sentence each."""
-    if parallel != "fsdp":
-        return []
-    if config.family in ("bigram", "seq2seq"):
-        return [
-            f"train.parallel fsdp shards the blocks of a decoder, and model.family is "
-            f"{config.family}: use ddp"
-        ]
-    if tensor_parallel == 1:
-        return []
-    if config.experts:
-        return [
-            "train.tensor-parallel splits one MLP a block, and this model has "
-            f"{config.experts} experts in each: leave it out"
-        ]
-    sizes = {
-        "model.heads": config.heads,
-        "model.kv-heads": config.kv_heads,
-        "model.mlp-width": config.mlp_width,
-    }
-    return [
-        f"train.tensor-parallel {tensor_parallel} does not divide {name} {size}"
-        for name, size in sizes.items()
-        if size % tensor_parallel
-    ]
