@@ -57,6 +57,7 @@ class ShardedModel(ComputeModel):
                 # a sum: the loss was divided before, by the count over all processes
                 module.set_gradient_divide_factor(1.0)
                 module.set_force_sum_reduction_for_comms(True)
+        self.pairs = [(shards, shards) for shards in masters.parameters()]
         self.evaluated = _Evaluated(self._root)
 
     def losses(self, objective: Objective, batch: Batch, *, last: bool) -> Losses:  # noqa: ARG002
