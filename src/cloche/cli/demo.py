@@ -34,7 +34,8 @@ def main(arguments: list[str]) -> int:
     from rich.console import Console
 
     from cloche.run import load
-    from cloche.training.start import Places, train
+    from cloche.training.preparing import Places
+    from cloche.training.start import train
     from cloche.training.terminal import Terminal
 
     terminal = Terminal(Console(stderr=True))

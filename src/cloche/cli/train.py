@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 import signal
 import sys
@@ -10,15 +11,20 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from cloche.cli.environment import cache_folder, data_folder
 from cloche.cli.parse import parse
+from cloche.cli.processes import as_one_of_many, start_processes
 from cloche.config import read_toml, with_values
 from cloche.errors import SettingError
+from cloche.training.launch import Launch, read_launch
 from cloche.training.options import RunOptions
+
+if TYPE_CHECKING:
+    from cloche.training.start import TrainedRun
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,9 @@ class Train(RunOptions):
     """Options from a TOML file, or a packaged recipe, such as babygpt, bigram, verdict."""
     resume: bool = False
     """Go on with the run in the folder, exactly where its last checkpoint stands."""
+    nproc: int = 1
+    """Processes to start on this machine, each with its share of every batch: one for each GPU.
+    Over several machines, let torchrun start them: torchrun ... -m cloche train ..."""
     json: bool = False
     """Print one JSON object at the end, and nothing else, on standard output."""
 
@@ -43,14 +52,27 @@ class Train(RunOptions):
 def main(arguments: list[str]) -> int:
     """Train; 0 when finished, 130 or 143 when a signal ended it after saving."""
     began = time.monotonic()  # --minutes covers the loading of torch, too
+    launch = read_launch(os.environ)
+    if launch is not None:
+        return as_one_of_many(launch, lambda: _train(arguments, launch.began or began, launch))
+    nproc = parse(Train, arguments, prog="cloche train").nproc
+    if nproc < 1:
+        raise SettingError(f"nproc must be at least 1, got {nproc}")
+    return _train(arguments, began, None) if nproc == 1 else start_processes(arguments, nproc)
+
+
+def _train(arguments: list[str], began: float, launch: Launch | None) -> int:
+    """Train in this process, alone or as one of many."""
     command = _with_defaults(parse(Train, arguments, prog="cloche train"), arguments)
+    first = launch is None or launch.rank == 0
     from rich.console import Console
 
-    from cloche.training.start import Places, train
+    from cloche.training.preparing import Places
+    from cloche.training.start import train
     from cloche.training.terminal import Terminal
 
     terminal = Terminal(Console(stderr=True))
-    with contextlib.closing(terminal), _standard_input(command.sources) as spooled:
+    with contextlib.closing(terminal), _standard_input(command.sources if first else ()) as spooled:
         run = train(
             out=command.out,
             resume=command.resume,
@@ -59,7 +81,14 @@ def main(arguments: list[str]) -> int:
             places=Places(data_folder(), cache_folder(), spooled),
             began=began,
         )
-    if command.json:
+    if first:
+        _tell(run, json_wanted=command.json)
+    return 0 if run.finished else 128 + (run.signal or signal.SIGINT)
+
+
+def _tell(run: "TrainedRun", *, json_wanted: bool) -> None:
+    """What came of it, and how to go on."""
+    if json_wanted:
         values = {
             "run": str(run.folder),
             "step": run.step,
@@ -68,19 +97,14 @@ def main(arguments: list[str]) -> int:
         }
         print(json.dumps(values, ensure_ascii=False))
     if not run.finished:
-        number = run.signal or signal.SIGINT
-        print(
-            f"Stopped at step {run.step}, all saved. Go on with: cloche train --resume "
-            f"--out {run.folder}",
-            file=sys.stderr,
-        )
-        return 128 + number
+        said = f"Stopped at step {run.step}, all saved. Go on with: cloche train --resume "
+        print(f"{said}--out {run.folder}", file=sys.stderr)
+        return
     print(
         f'Done: {run.folder}. Try: cloche generate {run.folder} "..."   '
         f"curve: {run.folder}/loss.png",
         file=sys.stderr,
     )
-    return 0
 
 
 def _with_defaults(command: Train, arguments: list[str]) -> Train:

@@ -67,13 +67,21 @@ def mean_loss(
     model: nn.Module, tokens: Tokens, *, starts: np.ndarray, context: int, rows: int
 ) -> float:
     """Mean cross-entropy in nats a token over the windows at `starts`, `rows` at a time."""
+    total, count = nats_of_windows(model, tokens, starts=starts, context=context, rows=rows)
+    return total / count
+
+
+def nats_of_windows(
+    model: nn.Module, tokens: Tokens, *, starts: np.ndarray, context: int, rows: int
+) -> tuple[float, int]:
+    """Summed cross-entropy in nats over the windows at `starts`, and over how many tokens."""
     total, count = 0.0, 0
     with evaluation_mode(model):
         for begin in range(0, len(starts), rows):
             batch = windows_at(tokens, starts[begin : begin + rows], context=context)
             nats, scored = _summed_loss(model, batch)
             total, count = total + nats, count + scored
-    return total / count
+    return total, count
 
 
 def summed_nats(

@@ -1,8 +1,10 @@
 """Puts a training together from a choice, and back together from a checkpoint."""
 
 import math
+import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,16 +13,17 @@ from torch import nn
 from cloche.data.batches import Batch, fixed_starts, training_windows
 from cloche.data.prepare import PreparedText
 from cloche.errors import CheckpointError, RunError, TokenizerError
-from cloche.evaluation.likelihood import evaluation_mode, mean_loss
+from cloche.evaluation.likelihood import evaluation_mode
 from cloche.generation.engine import Engine
 from cloche.generation.request import GenerationRequest
-from cloche.model.build import LanguageModel, build_network
+from cloche.model.build import LanguageModel, Network, build_network
 from cloche.model.initialise import initialise
 from cloche.model.seq2seq import EncoderDecoder
 from cloche.planning.flops import flops_per_token
 from cloche.text.tokenizer import SpecialIds
 from cloche.training.card import model_card
 from cloche.training.choices import Choice
+from cloche.training.distributed import FirstProcessError, World, share_of_step
 from cloche.training.events import Sampled
 from cloche.training.job import SaveCheckpoint, Training
 from cloche.training.machine import dtype_of, require_compiler
@@ -28,9 +31,21 @@ from cloche.training.objectives import NextToken, scoring_of
 from cloche.training.optim import Optimizers, build_optimizers
 from cloche.training.options import TrainOptions
 from cloche.training.precision import ComputeModel
+from cloche.training.recomputing import recompute_blocks
+from cloche.training.replicas import ReplicatedModel
+from cloche.training.shards import is_sharded
+from cloche.training.shared_evaluation import shared_mean_loss
 from cloche.training.state import LoopState
 from cloche.weights.checkpoint import TrainerState, load_network, load_trainer, save_checkpoint
-from cloche.weights.history import newer_checkpoints, newest_whole, point, prune, set_aside
+from cloche.weights.durable import temporary_beside
+from cloche.weights.history import (
+    CHECKPOINTS,
+    newer_checkpoints,
+    newest_whole,
+    point,
+    prune,
+    set_aside,
+)
 
 
 @dataclass(frozen=True)
@@ -40,23 +55,43 @@ class Parts:
     compute: ComputeModel
     optimizers: Optimizers
     device: torch.device
+    world: World = field(default_factory=World)
+    """The processes that share the training."""
 
 
-def build_parts(choice: Choice) -> Parts:
-    """A new model with seeded weights, and its optimizers."""
+def build_parts(choice: Choice, world: World | None = None) -> Parts:
+    """A new model with seeded weights, shared out over the processes, and its optimizers."""
     options = choice.options.train
     device = torch.device(options.device)
+    world = world or World()
     masters = build_network(choice.config)
     initialise(masters, seed=options.seed)
-    masters.to(device)
-    compute = ComputeModel(masters, dtype=dtype_of(options.precision))
+    compute = _share_out(masters, choice, world)
+    if options.checkpointing == "on":
+        recompute_blocks(compute.model, dropout=choice.config.dropout)
     if options.compile == "on":
         require_compiler(device.type)
         # pairs come in batches of many lengths, windows of text in one
         compute.model.compile(dynamic=choice.config.family == "seq2seq")
     rate = options.learning_rate
     assert rate is not None, "choices completes the options"
-    return Parts(compute, build_optimizers(masters, options, learning_rate=rate), device)
+    optimizers = build_optimizers(masters, options, learning_rate=rate)
+    return Parts(compute, optimizers, device, world)
+
+
+def _share_out(masters: Network, choice: Choice, world: World) -> ComputeModel:
+    """The model as passes run on it: alone, whole in each process, or in shards."""
+    options = choice.options.train
+    dtype = dtype_of(options.precision)
+    if world.size > 1 and options.parallel == "fsdp":
+        # imported here: it takes most of a second, which a process alone need not wait for
+        from cloche.training.sharding import ShardedModel
+
+        return ShardedModel(masters, dtype=dtype, world=world)  # moved to the device in shards
+    masters.to(torch.device(options.device))
+    if world.size > 1:
+        return ReplicatedModel(masters, dtype=dtype, world=world)
+    return ComputeModel(masters, dtype=dtype)
 
 
 def restore(
@@ -67,20 +102,37 @@ def restore(
     A damaged checkpoint is told by `warn`, and the one before it is taken. Raises RunError where
     the checkpoint was trained on another text than the one prepared.
     """
-    found = newest_trainer(run, prepared, warn=warn)
-    if found is None:
+
+    def find() -> str:
+        found = newest_trainer(run, prepared, warn=warn)
+        return "" if found is None else found[0].name
+
+    name = parts.world.first_text(find)
+    if not name:
         return None
-    folder, trainer = found
+    folder = run / CHECKPOINTS / name
+    trainer = load_trainer(folder)
     model, _ = load_network(folder)
-    parts.compute.masters.load_state_dict(model.state_dict())
-    parts.compute.refresh()
     try:
-        parts.optimizers.load_state_tensors(trainer.tensors)
+        parts.compute.load(model.state_dict())
+        parts.compute.refresh()
+        _restore_optimizers(parts, trainer)
         state = LoopState.from_values(trainer.values["loop"])
-        link(run, folder, state)  # a kill may have come between the checkpoint and its links
+        if parts.world.first:  # a kill may have come between the checkpoint and its links
+            link(run, folder, state)
         return state
-    except (ValueError, KeyError, TypeError) as exc:
+    except (RuntimeError, ValueError, KeyError, TypeError) as exc:
         raise CheckpointError(f"{folder}/trainer does not fit this run: {exc}") from exc
+
+
+def _restore_optimizers(parts: Parts, trainer: TrainerState) -> None:
+    """Put the optimizers' state back, however many processes saved it and go on with it."""
+    if trainer.shards is None:
+        parts.optimizers.load_state_tensors(trainer.tensors)
+        return
+    from cloche.training.sharded_state import read_shards
+
+    read_shards(trainer.shards, parts.optimizers, trainer.values["optimizer_numbers"])
 
 
 def newest_trainer(
@@ -121,15 +173,18 @@ def make_training(
 ) -> Training:
     """The loop's training: batches, evaluation, samples and checkpoints of this run."""
     options, config = choice.options.train, choice.config
-    assert options.batch is not None, "choices completes the options"
-    part = options.batch // options.accumulate
+    batch = options.batch
+    assert batch is not None, "choices completes the options"
+    world = parts.world
     windows = training_windows(
         prepared.train, context=config.context, seed=options.seed, options=choice.options.data
     )
 
     def batches(step: int, number: int) -> Batch:
-        first = step * part * options.accumulate + number * part
-        return windows.batch(first, size=part)
+        begin, size = share_of_step(
+            batch, world=world, accumulate=options.accumulate, number=number
+        )
+        return windows.batch(step * batch + begin, size=size)
 
     return Training(
         compute=parts.compute,
@@ -137,7 +192,7 @@ def make_training(
         batches=batches,
         optimizers=parts.optimizers,
         options=options,
-        evaluate=_evaluation(prepared, choice, rows=part),
+        evaluate=_evaluation(prepared, choice, world),
         write_sample=_sampling(parts, prepared, choice) if options.sample_tokens else None,
         save=saving(
             run,
@@ -148,28 +203,32 @@ def make_training(
             card=lambda state: model_card(choice, prepared, state),
         ),
         device=parts.device,
+        world=world,
         flops_per_token=flops_per_token(config),
         peak_flops=choice.peak_flops,
     )
 
 
 def _evaluation(
-    prepared: PreparedText, choice: Choice, *, rows: int
+    prepared: PreparedText, choice: Choice, world: World
 ) -> Callable[[nn.Module], dict[str, float]]:
     """Both parts' losses on fixed windows, as many of one as of the other."""
-    context = choice.config.context
-    batches = choice.options.train.eval_batches
+    context, options = choice.config.context, choice.options.train
+    batches, batch = options.eval_batches, options.batch
     assert batches is not None, "choices completes the options"
+    assert batch is not None, "choices completes the options"
     validation, train = prepared.validation, prepared.train
     # counted in whole batches, whatever parts they are computed in
-    count = batches * (choice.options.train.batch or rows)
+    count = batches * batch
+    rows = -(-batch // (options.accumulate * world.data_size))
     starts = fixed_starts(validation, context=context, count=count)
     train_starts = fixed_starts(train, context=context, count=len(starts))
     tokens_per_byte = len(validation) / validation.metadata.utf8_bytes
 
     def evaluate(model: nn.Module) -> dict[str, float]:
-        loss = mean_loss(model, validation, starts=starts, context=context, rows=rows)
-        train_loss = mean_loss(model, train, starts=train_starts, context=context, rows=rows)
+        measured = partial(shared_mean_loss, model, context=context, rows=rows, world=world)
+        loss = measured(validation, starts=starts)
+        train_loss = measured(train, starts=train_starts)
         return {
             "eval/loss": loss,
             "eval/train_loss": train_loss,
@@ -180,10 +239,17 @@ def _evaluation(
 
 
 def _sampling(parts: Parts, prepared: PreparedText, choice: Choice) -> Callable[[int], Sampled]:
-    """Writes with the masters after a step."""
-    masters, options = parts.compute.masters, choice.options.train
-    assert not isinstance(masters, EncoderDecoder), "what learns from pairs has samples of its own"
-    return lambda step: sample(masters, prepared, options=options, step=step)
+    """Writes with the masters after a step: the first process does."""
+    options = choice.options.train
+
+    def write(step: int) -> Sampled:
+        masters = parts.compute.gathered()
+        if masters is None:
+            return Sampled(step, "", "")  # told to nobody
+        assert not isinstance(masters, EncoderDecoder), "pairs have samples of their own"
+        return sample(masters.to(parts.device), prepared, options=options, step=step)
+
+    return write
 
 
 def sample(
@@ -240,26 +306,62 @@ def saving(
 ) -> SaveCheckpoint:
     """Writes checkpoints/step-..., moves `latest` and `best` to it, and removes what is old."""
 
-    def save(state: LoopState) -> Path:
-        before_save()
-        folder = run / "checkpoints" / f"step-{state.step:06}"
+    def write(folder: Path, state: LoopState, model: Network, trainer: TrainerState) -> str:
         save_checkpoint(
             folder,
-            model=parts.compute.masters,
+            model=model,
             config=choice.config,
             tokenizer=prepared.tokenizer,
-            trainer=TrainerState(
-                parts.optimizers.state_tensors(),
-                {"loop": state.to_values(), "sources": list(prepared.train.metadata.sources)},
-            ),
+            trainer=trainer,
             card=card(state),
             special_ids=learned_special_ids(prepared),
         )
         link(run, folder, state)
         prune(run, keep=2)
+        return folder.name
+
+    def save(state: LoopState) -> Path:
+        before_save()
+        folder = run / CHECKPOINTS / f"step-{state.step:06}"
+        model = parts.compute.gathered()
+        trainer = _trainer_state(run, parts, prepared, state)
+        try:
+            parts.world.first_text(lambda: write(folder, state, _present(model), trainer))
+        except FirstProcessError as exc:
+            raise CheckpointError(str(exc)) from exc
+        finally:
+            if trainer.shards is not None and parts.world.first:
+                shutil.rmtree(trainer.shards, ignore_errors=True)
         return folder
 
     return save
+
+
+def _trainer_state(
+    run: Path, parts: Parts, prepared: PreparedText, state: LoopState
+) -> TrainerState:
+    """What the training needs to go on; from many processes, where each holds a shard of it."""
+    tensors = parts.optimizers.state_tensors()
+    values = {"loop": state.to_values(), "sources": list(prepared.train.metadata.sources)}
+    if not any(map(is_sharded, tensors.values())):
+        return TrainerState(tensors, values)
+    from cloche.training.sharded_state import split_numbers, write_shards
+
+    sharded, numbers = split_numbers(tensors)
+    place = parts.world.first_text(lambda: temporary_beside(run / CHECKPOINTS / "optimizer").name)
+    folder = run / CHECKPOINTS / place
+    try:
+        write_shards(folder, sharded, world=parts.world)
+    except CheckpointError:
+        if parts.world.first:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return TrainerState(values={**values, "optimizer_numbers": numbers}, shards=folder)
+
+
+def _present(model: Network | None) -> Network:
+    assert model is not None, "gathered in the first process"
+    return model
 
 
 def learned_special_ids(prepared: PreparedText) -> SpecialIds:

@@ -265,7 +265,7 @@ def _measure(
     config: ModelConfig, train: Tokens, *, batch: int, machine: Machine, options: RunOptions
 ) -> float:
     """Seconds for the passes of one step of this model on this machine."""
-    part = batch // options.train.accumulate
+    part = machine.rows_of(batch, parts=options.train.accumulate)
     windows = Windows(train, context=config.context, seed=0)
     with torch.random.fork_rng():
         model = build_model(config).to(machine.device)

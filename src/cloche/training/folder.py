@@ -15,7 +15,16 @@ from cloche.weights.history import list_checkpoints
 
 CONFIG = "config.toml"
 LOCK = ".lock"
-CHANGEABLE = frozenset({"sources", "train.device", "train.compile"})
+CHANGEABLE = frozenset(
+    {
+        "sources",
+        "train.device",
+        "train.compile",
+        "train.parallel",
+        "train.tensor_parallel",
+        "train.checkpointing",
+    }
+)
 """What may differ when a run goes on: where it is computed, not what is computed. Of the sources,
 the text is compared, not the names."""
 

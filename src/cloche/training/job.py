@@ -1,13 +1,14 @@
 """What the loop runs: a model, an objective, batches, and how to evaluate, write and save."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from cloche.data.batches import Batch
+from cloche.training.distributed import World
 from cloche.training.events import Sampled
 from cloche.training.objectives import Objective
 from cloche.training.optim import Optimizers
@@ -35,7 +36,8 @@ class Training:
     write_sample: Callable[[int], Sampled] | None
     save: SaveCheckpoint
     device: torch.device
-    rank: int = 0
+    world: World = field(default_factory=World)
+    """The processes that share the training; a process alone when not given."""
     flops_per_token: int = 0
     """Of forward and backward pass; 0 leaves perf/mfu out."""
     peak_flops: float = 0.0

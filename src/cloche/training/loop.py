@@ -76,7 +76,7 @@ class _Sitting:
             self.keep_time()
             if state.step >= state.plan.steps:
                 break
-            stopping = stop_requested()
+            stopping = bool(training.world.largest(int(stop_requested())))
             pause_began = time.monotonic()
             better = state.step % _every(options.eval_every) == 0 and self.evaluate()
             if stopping:
@@ -112,7 +112,8 @@ class _Sitting:
         if self.clock is None:
             return
         state, left = self.state, self.state.plan.steps - self.state.step
-        fitting = self.clock.steps_left(time.monotonic())
+        world = self.training.world
+        fitting = world.first_number(self.clock.steps_left(time.monotonic()))
         if left > 0 and (fitting == 0 or abs(fitting - left) > max(1, 0.02 * left)):
             state.plan = state.plan.replanned(step=state.step, steps=state.step + fitting)
             self.tell(Replanned(state.step, state.plan.steps))
@@ -120,7 +121,7 @@ class _Sitting:
     def evaluate(self) -> bool:
         """Evaluate and write a sample; whether the validation loss is the lowest so far."""
         training, state = self.training, self.state
-        metrics = training.evaluate(training.compute.model)
+        metrics = training.evaluate(training.compute.evaluated)
         loss = metrics["eval/loss"]
         if not math.isfinite(loss):
             raise diverged("validation loss", loss, state.step)
@@ -135,7 +136,7 @@ class _Sitting:
 
     def evaluate_untrained(self) -> None:
         """Evaluate and write a sample before the first step. It is no best: nothing is saved."""
-        metrics = self.training.evaluate(self.training.compute.model)
+        metrics = self.training.evaluate(self.training.compute.evaluated)
         self.tell(Evaluated(0, metrics, best=False))
         if self.training.write_sample is not None:
             self.tell(self.training.write_sample(0))
@@ -168,7 +169,7 @@ class _Sitting:
             steps=self.state.plan.steps,
             parameters=sum(p.numel() for p in compute.masters.parameters()),
             device=self.training.device.type,
-            precision="bfloat16" if compute.separate else "float32",
+            precision=self.training.options.precision,
         )
 
 

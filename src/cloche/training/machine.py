@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -23,7 +23,21 @@ class Machine:
     device: str
     precision: str
     flops_per_second: float
-    """Matrix-multiply peak in that precision."""
+    """Matrix-multiply peak in that precision, of all processes together."""
+    processes: int = 1
+    """Groups that share a batch."""
+
+    def times(self, processes: int, *, tensor_parallel: int) -> "Machine":
+        """So many of it, each process on one, in groups that share each sequence."""
+        return replace(
+            self,
+            flops_per_second=processes * self.flops_per_second,
+            processes=max(1, processes // tensor_parallel),
+        )
+
+    def rows_of(self, batch: int, *, parts: int) -> int:
+        """Sequences that are computed at once where each process takes its share in parts."""
+        return max(1, -(-batch // (parts * self.processes)))
 
 
 def find_device(wanted: str) -> str:

@@ -5,13 +5,14 @@ every direction learns at one speed. Source: Jordan et al. 2024,
 https://kellerjordan.github.io/posts/muon/
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from cloche.training.options import TrainOptions
+from cloche.training.shards import is_sharded, like, local, whole
 
 # Coefficients of the quintic a x + b x^3 + c x^5, applied five times: chosen by its author for the
 # steepest slope at zero, so that small singular values grow fastest.
@@ -72,16 +73,37 @@ class Muon(torch.optim.Optimizer):
         return loss
 
     def _update(self, parameters: list[nn.Parameter], *, lr: float, weight_decay: float) -> None:
+        if is_sharded(parameters[0]):
+            updates = self._gathered_updates(parameters)
+        else:
+            updates = self._updates(parameters)
+        rows, columns = parameters[0].shape
+        scale = max(1.0, rows / columns) ** 0.5
+        for parameter, update in zip(parameters, updates, strict=True):
+            own = local(parameter)
+            own.mul_(1.0 - lr * weight_decay).add_(local(update), alpha=-lr * scale)
+
+    def _updates(self, parameters: list[nn.Parameter]) -> Iterable[Tensor]:
+        """The orthogonalized momentum of matrices of one shape."""
         gradients = torch.stack([p.grad for p in parameters if p.grad is not None])
         momenta = [self._momentum(parameter) for parameter in parameters]
         for momentum, gradient in zip(momenta, gradients, strict=True):
             momentum.lerp_(gradient, 1.0 - self.momentum)
         looked_ahead = gradients.lerp_(torch.stack(momenta), self.momentum)  # Nesterov
-        updates = orthogonalized(looked_ahead, dtype=self.newton_schulz_dtype)
-        rows, columns = parameters[0].shape
-        scale = max(1.0, rows / columns) ** 0.5
-        for parameter, update in zip(parameters, updates, strict=True):
-            parameter.mul_(1.0 - lr * weight_decay).add_(update, alpha=-lr * scale)
+        return orthogonalized(looked_ahead, dtype=self.newton_schulz_dtype)
+
+    def _gathered_updates(self, parameters: list[nn.Parameter]) -> Iterator[Tensor]:
+        """The same where they lie in shards: each is made whole, and each process keeps its shard.
+
+        One matrix after the other, so that no more than one has to find room.
+        """
+        for parameter in parameters:
+            assert parameter.grad is not None, "chosen by its gradient"
+            momentum = self._momentum(parameter)
+            local(momentum).lerp_(local(parameter.grad), 1.0 - self.momentum)
+            looked_ahead = whole(parameter.grad.lerp(momentum, self.momentum))
+            update = orthogonalized(looked_ahead[None], dtype=self.newton_schulz_dtype)[0]
+            yield like(update, parameter)
 
     def _momentum(self, parameter: nn.Parameter) -> Tensor:
         state = self.state[parameter]
@@ -109,6 +131,13 @@ class Optimizers:
         for optimizer in self.parts.values():
             optimizer.step()
 
+    def parameter_of(self, flat: str) -> Tensor:
+        """The parameter of a name of `state_tensors`; ValueError where there is none."""
+        for parameter, name in self.names.items():
+            if flat.split("/")[1:2] == [name]:
+                return parameter
+        raise ValueError(f"optimizer state {flat} has no place in this model")
+
     def state_tensors(self) -> dict[str, Tensor]:
         """The state as flat names: `adamw/lm_head.weight/exp_avg`."""
         return {
@@ -126,7 +155,8 @@ class Optimizers:
             if part not in self.parts or name not in parameters:
                 raise ValueError(f"optimizer state {flat} has no place in this model")
             parameter = parameters[name]
-            self.parts[part].state[parameter][key] = value.to(parameter.device, copy=True)
+            moved = value.to(parameter.device, copy=True)
+            self.parts[part].state[parameter][key] = like(moved, parameter)
 
 
 def build_optimizers(

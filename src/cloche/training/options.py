@@ -62,6 +62,14 @@ class TrainOptions:
     """torch.compile; auto is on for CUDA and off for a CPU, where it takes half a minute."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute."""
+    parallel: Literal["auto", "ddp", "fsdp"] = "auto"
+    """With several processes: a whole model in each (ddp), or a shard of every matrix (fsdp); auto
+    takes fsdp where the former would not fit the device."""
+    tensor_parallel: int = 1
+    """Processes that share each sequence, each with some heads and neurons; needs fsdp."""
+    checkpointing: Literal["off", "on"] = "off"
+    """Compute what is inside a block again for its backward pass, rather than keep it: less
+    memory, about a third more arithmetic, the same result."""
     eval_every: int | None = None
     """Steps from one evaluation to the next."""
     eval_first: bool = False
@@ -105,6 +113,13 @@ class TrainOptions:
         ):
             if not (value := getattr(self, name)) >= 0:
                 found.append(f"train.{name.replace('_', '-')} must not be negative, got {value}")
+        if self.tensor_parallel < 1:
+            found.append(f"train.tensor-parallel must be at least 1, got {self.tensor_parallel}")
+        elif self.tensor_parallel > 1 and self.parallel == "ddp":
+            found.append(
+                f"train.tensor-parallel {self.tensor_parallel} splits matrices, and train.parallel "
+                "ddp keeps them whole: leave train.parallel out, or give fsdp"
+            )
         if not 0 <= self.seed < 1 << 63:
             found.append(f"train.seed must be from 0 to 2^63 - 1, got {self.seed}")
         if not 0.0 <= self.average < 1.0:

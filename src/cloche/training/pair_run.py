@@ -56,12 +56,14 @@ from cloche.training.choices import (
     make_choice,
     whole_parts,
 )
+from cloche.training.distributed import share_of_step
 from cloche.training.events import Sampled
 from cloche.training.job import Training
 from cloche.training.machine import Machine, measure_step_seconds
 from cloche.training.objectives import scoring_of
 from cloche.training.options import RunOptions
 from cloche.training.pair_objective import TargetTokens
+from cloche.training.shared_evaluation import measured_by_first
 from cloche.training.state import LoopState
 
 MOST_CONTEXT = 512
@@ -222,13 +224,19 @@ def make_pair_training(
     """The loop's training: batches, evaluation, samples and checkpoints of this run."""
     options, config = choice.options.train, choice.config
     assert options.batch is not None, "complete_pair_options fills it in"
-    part = options.batch // options.accumulate
+    batch, world = options.batch, parts.world
     pairs = usable_pairs(prepared, context=config.context, options=choice.options)
     order = PairOrder(pairs["train"], batch=options.batch, seed=options.seed)
     typical = max(1, round(float(pairs["train"].lengths.mean())))
 
+    rows = batch // options.accumulate
+    writes = options.sample_tokens and world.first
+
     def batches(step: int, number: int) -> PairBatch:
-        return order.batch((step * options.accumulate + number) * part, size=part)
+        begin, size = share_of_step(
+            batch, world=world, accumulate=options.accumulate, number=number
+        )
+        return order.batch(step * batch + begin, size=size)
 
     def card(state: LoopState) -> str:
         return pair_card(choice, prepared, state)
@@ -239,10 +247,11 @@ def make_pair_training(
         batches=batches,
         optimizers=parts.optimizers,
         options=options,
-        evaluate=_evaluation(prepared, pairs, choice, parts, rows=part),
-        write_sample=_sampling(prepared, pairs, choice, parts) if options.sample_tokens else None,
+        evaluate=measured_by_first(_evaluation(prepared, pairs, choice, parts, rows=rows), world),
+        write_sample=_sampling(prepared, pairs, choice, parts) if writes else None,
         save=saving(run, parts, choice, prepared, before_save=before_save, card=card),
         device=parts.device,
+        world=world,
         flops_per_token=flops_per_token(replace(config, context=typical)),
         peak_flops=choice.peak_flops,
     )
@@ -351,7 +360,7 @@ def _measure(
     config: ModelConfig, pairs: PairTokens, batch: int, *, machine: Machine, options: RunOptions
 ) -> float:
     """Seconds for the passes of one step of this model on this machine, over usual pairs."""
-    part = batch // options.train.accumulate
+    part = machine.rows_of(batch, parts=options.train.accumulate)
     usual = evenly_spread(pairs, most=2 * part)[: 2 * part]
     middle = usual[len(usual) // 4 :][:part]  # of like length, as they come in training
     with torch.random.fork_rng():

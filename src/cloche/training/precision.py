@@ -6,26 +6,40 @@ a step; its gradients are added up in float32 on the masters.
 """
 
 import copy
+import math
+from collections.abc import Mapping
 
 import torch
+from torch import Tensor, nn
 
+from cloche.data.batches import Batch
 from cloche.model.build import Network
+from cloche.training.objectives import Losses, Objective
 
 
 class ComputeModel:
-    """The model that forward and backward passes run on, tied to its float32 masters."""
+    """The model that forward and backward passes run on, tied to its float32 masters.
+
+    Where many processes share a training, `ReplicatedModel` and `ShardedModel` stand for it.
+    """
 
     def __init__(self, masters: Network, *, dtype: torch.dtype) -> None:
         self.masters = masters
         self.separate = dtype != torch.float32
         self.model = copy.deepcopy(masters).to(dtype) if self.separate else masters
-        self._pairs = list(zip(masters.parameters(), self.model.parameters(), strict=True))
+        self.pairs = list(zip(masters.parameters(), self.model.parameters(), strict=True))
+        self.evaluated: nn.Module = self.model
+        """The model as it is called outside of training steps."""
+
+    def losses(self, objective: Objective, batch: Batch, *, last: bool) -> Losses:  # noqa: ARG002
+        """The forward pass of one part of a step; `last` says that no other part follows."""
+        return objective(self.model, batch)
 
     @torch.no_grad()
     def refresh(self) -> None:
         """Bring the copy up to the masters, after they changed."""
         if self.separate:
-            for master, low in self._pairs:
+            for master, low in self.pairs:
                 low.copy_(master)
 
     @torch.no_grad()
@@ -33,7 +47,7 @@ class ComputeModel:
         """Add the copy's gradients to the masters', in float32, and clear them."""
         if not self.separate:
             return
-        for master, low in self._pairs:
+        for master, low in self.pairs:
             if low.grad is None:
                 continue
             if master.grad is None:
@@ -42,7 +56,23 @@ class ComputeModel:
                 master.grad.add_(low.grad)
             low.grad = None
 
+    def clip_gradients(self, largest: float) -> float:
+        """The norm of all gradients together, which are scaled down to `largest` where longer.
+
+        0 leaves them as they are.
+        """
+        masters = list(self.masters.parameters())
+        return float(torch.nn.utils.clip_grad_norm_(masters, largest or math.inf, foreach=True))
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Overwrite the masters."""
+        self.masters.load_state_dict(state)
+
+    def gathered(self) -> Network | None:
+        """The whole masters, where this process is one to write or save them; else None."""
+        return self.masters
+
     def clear_gradients(self) -> None:
         """Forget the masters' gradients, before a new step."""
-        for master, _ in self._pairs:
+        for master, _ in self.pairs:
             master.grad = None

@@ -24,8 +24,7 @@ def take_step(training: Training, state: LoopState) -> StepDone:
     loss, metrics, tokens = _add_gradients(training, state.step)
     if not math.isfinite(loss):
         raise diverged("loss", loss, state.step + 1)
-    masters = list(compute.masters.parameters())
-    norm = float(torch.nn.utils.clip_grad_norm_(masters, options.clip or math.inf, foreach=True))
+    norm = compute.clip_gradients(options.clip)
     if not math.isfinite(norm):
         raise diverged("gradient's norm", norm, state.step + 1)
     share = learning_rate_share(state.plan.progress(state.step), options)
@@ -66,13 +65,16 @@ def _add_gradients(training: Training, step: int) -> tuple[float, dict[str, floa
     for part in parts:
         for term, count in training.objective.counts(part).items():
             totals[term] = totals.get(term, 0) + count
+    totals = training.world.sum_counts(totals)
     compute.clear_gradients()
     step_loss = torch.zeros((), device=training.device)
     metrics: dict[str, float] = {}
     for number, part in enumerate(parts):
         # dropout is a function of (seed, step, part, rank): nothing to restore on resume
-        torch.manual_seed(mix(options.seed, step, number, training.rank))
-        losses = training.objective(compute.model, on_device(part, training.device))
+        torch.manual_seed(mix(options.seed, step, number, training.world.data_rank))
+        losses = compute.losses(
+            training.objective, on_device(part, training.device), last=number == len(parts) - 1
+        )
         loss = torch.stack(
             [term.weight * term.sum / max(totals[name], 1) for name, term in losses.terms.items()]
         ).sum()
@@ -81,5 +83,8 @@ def _add_gradients(training: Training, step: int) -> tuple[float, dict[str, floa
         step_loss += loss.detach()
         for name, value in losses.metrics.items():
             metrics[name] = metrics.get(name, 0.0) + value / len(parts)
+    names = sorted(metrics)
+    summed = training.world.sum_numbers([float(step_loss), *(metrics[name] for name in names)])
+    mean = [value / training.world.data_size for value in summed[1:]]
     # several terms may be counted over the same tokens
-    return float(step_loss), metrics, max(totals.values())
+    return summed[0], dict(zip(names, mean, strict=True)), max(totals.values())

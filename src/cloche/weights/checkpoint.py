@@ -39,6 +39,8 @@ from cloche.weights.tensors import read_tensors, write_tensors
 
 TRAINER_TENSORS = f"{TRAINER}/state.safetensors"
 TRAINER_VALUES = f"{TRAINER}/state.json"
+TRAINER_SHARDS = f"{TRAINER}/optimizer"
+"""Optimizer state that many processes wrote, each its own; stands for TRAINER_TENSORS."""
 TOKENIZER_KEY = "cloche_tokenizer"
 """In config.json: the fingerprint of the tokenizer that the model was trained with."""
 
@@ -51,6 +53,8 @@ class TrainerState:
     """Optimizer state and the like under flat names; float32, float64, integers or booleans."""
     values: dict[str, Any] = field(default_factory=dict)
     """Everything that is no tensor; JSON values."""
+    shards: Path | None = None
+    """A folder of safetensors with what is not in `tensors`; saving moves it into place."""
 
 
 def save_checkpoint(
@@ -171,11 +175,11 @@ def load_trainer(folder: Path) -> TrainerState:
         raise CheckpointError(
             f"{folder} holds no training state: it can write, but not be trained on with --resume"
         )
+    values = read_json(folder / TRAINER_VALUES)
+    if (folder / TRAINER_SHARDS).is_dir():
+        return TrainerState(values=values, shards=folder / TRAINER_SHARDS)
     tensors = read_tensors(folder / TRAINER_TENSORS)
-    return TrainerState(
-        tensors={name: tensor.clone() for name, tensor in tensors.items()},
-        values=read_json(folder / TRAINER_VALUES),
-    )
+    return TrainerState({name: tensor.clone() for name, tensor in tensors.items()}, values)
 
 
 def write_tokenizer(
@@ -218,7 +222,10 @@ def _write_trainer(folder: Path, trainer: TrainerState) -> None:
         if tensor.dtype in (torch.bfloat16, torch.float16):
             raise ValueError(f"{name} is {tensor.dtype}; a training state is kept in float32")
     (folder / TRAINER).mkdir()
-    write_tensors(folder / TRAINER_TENSORS, trainer.tensors)
+    if trainer.shards is not None:
+        trainer.shards.rename(folder / TRAINER_SHARDS)
+    else:
+        write_tensors(folder / TRAINER_TENSORS, trainer.tensors)
     write_json(folder / TRAINER_VALUES, trainer.values)
 
 
