@@ -19,7 +19,14 @@ from cloche.model.presets import complete
 from cloche.model.seq2seq import EncoderDecoder
 from cloche.planning import memory as memory_room
 from cloche.planning.activations import activation_bytes
-from cloche.planning.memory import Memory, generation_memory, optimizer_bytes, training_memory
+from cloche.planning.memory import (
+    LIBRARY_BYTES,
+    WORKING_SHARE,
+    Memory,
+    generation_memory,
+    optimizer_bytes,
+    training_memory,
+)
 from cloche.training.optim import build_optimizers
 from cloche.training.options import TrainOptions
 
@@ -135,9 +142,9 @@ def test_bfloat16_trains_a_copy_beside_float32_masters(config):
     assert rounded.weights == rounded.gradients == 6 * numbers
     assert rounded.optimizer == exact.optimizer
     assert rounded.activations < exact.activations or config.family == "bigram"
-    assert exact.total == sum(
-        (exact.weights, exact.gradients, exact.optimizer, exact.activations, exact.cache)
-    )
+    parts = (exact.weights, exact.gradients, exact.optimizer, exact.activations, exact.cache)
+    assert exact.total == sum(parts) + exact.working
+    assert exact.working == LIBRARY_BYTES + round(WORKING_SHARE * exact.activations)
 
 
 def test_a_counted_model_takes_its_tables():

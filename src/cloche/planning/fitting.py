@@ -143,6 +143,7 @@ def memory_parts(memory: Memory) -> list[tuple[str, int]]:
         ("optimizer", memory.optimizer),
         ("activations", memory.activations),
         ("cache", memory.cache),
+        ("working memory", memory.working),
     ]
     return [(name, count) for name, count in named if count]
 

@@ -1,8 +1,9 @@
 """What a model takes of a machine's memory, in bytes, part by part. Loads no torch.
 
 Weights, gradients, optimizer and cache are exact. Activations are what the backward pass needs
-kept of the forward one, reckoned operation by operation as the model is written; what each
-operation holds for a moment, and what the libraries themselves take, comes on top.
+kept of the forward one, reckoned operation by operation as the model is written. What each
+operation holds for a moment, what the allocator keeps of it, and what the libraries themselves take
+is measured (docs/planning.md), and told as working memory.
 """
 
 from dataclasses import astuple, dataclass
@@ -14,6 +15,10 @@ from cloche.planning.parameters import learned_parameters
 
 Precision = Literal["float32", "bfloat16"]
 FLOAT32 = 4
+LIBRARY_BYTES = 130_000_000
+"""What a process grows by in its first step, whatever the model: libraries, their buffers."""
+WORKING_SHARE = 0.2
+"""Of the activations, what is held on top of them at the worst moment; on a CPU."""
 NUMBER_BYTES: dict[Precision, int] = {"float32": FLOAT32, "bfloat16": 2}
 
 
@@ -27,6 +32,8 @@ class Memory:
     activations: int = 0
     """Of one micro-batch, when its loss has just been computed."""
     cache: int = 0
+    working: int = 0
+    """Of the operations, the allocator and the libraries; measured, not reckoned."""
 
     @property
     def total(self) -> int:
@@ -51,13 +58,15 @@ def training_memory(
         return Memory(weights=table_bytes(config))
     learned = parameter_bytes(config)
     copy = 0 if precision == "float32" else learned * NUMBER_BYTES[precision] // FLOAT32
+    activations = activation_bytes(
+        config, batch=batch, number_bytes=NUMBER_BYTES[precision], attention=attention
+    )
     return Memory(
         weights=learned + copy,
         gradients=learned + copy,
         optimizer=optimizer_bytes(config, optimizer=optimizer),
-        activations=activation_bytes(
-            config, batch=batch, number_bytes=NUMBER_BYTES[precision], attention=attention
-        ),
+        activations=activations,
+        working=LIBRARY_BYTES + round(WORKING_SHARE * activations),
     )
 
 
