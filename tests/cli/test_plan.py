@@ -76,6 +76,12 @@ def test_the_memory_is_that_of_the_formula(capsys):
     assert found["parameters"]["total"] == parameter_count(config)
 
 
+def test_parts_and_devices_that_were_asked_for_are_kept(capsys):
+    found = planned(capsys, *SMALL, *H100, "--train.accumulate", "3", "--devices", "2")
+    assert found["memory"]["accumulate"] == 3
+    assert found["training"]["batch"] == 2 * 3 * found["memory"]["micro_batch"]
+
+
 def test_this_machine_is_measured(capsys):
     found = planned(capsys, "book.txt", *SMALL, "--minutes", "1")
     assert found["machine"]["utilisation_is"] == "measured"

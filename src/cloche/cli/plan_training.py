@@ -95,7 +95,7 @@ def plan_training(
         optimizer=optimizer,
         attention=_attention(config, place),
         available_bytes=place.available_bytes,
-        accumulate=options.train.accumulate if options.train.batch else 1,
+        accumulate=options.train.accumulate,
         vocab="free" if subject.vocab_is_free else "given",
     )
     pace = _pace(config, memory, place, utilisation=utilisation, tell=tell)
@@ -176,11 +176,12 @@ def _choose(subject: Subject, place: Place) -> ModelConfig:
 
 def _batch(config: ModelConfig, options: RunOptions, place: Place) -> int:
     """Sequences a step; as asked, else what suits the length of the run."""
+    parts = place.devices * options.train.accumulate
     if options.train.batch is not None:
-        if options.train.batch % place.devices:
+        if options.train.batch % parts:
             raise SettingError(
-                f"train.batch {options.train.batch} cannot be shared by {place.devices} devices: "
-                "use a multiple"
+                f"train.batch {options.train.batch} cannot be shared by {place.devices} devices in "
+                f"{options.train.accumulate} parts each: use a multiple of {parts}"
             )
         return options.train.batch
     seconds = 60 * (options.minutes or DEFAULT_MINUTES)
@@ -188,7 +189,7 @@ def _batch(config: ModelConfig, options: RunOptions, place: Place) -> int:
     seen = tokens_within(budget, config) if flops_per_token(config) else 0.0
     if options.train.steps is not None:
         seen = min(seen, 2048.0 * options.train.steps)
-    return whole_parts(choose_batch(config, steps_tokens=seen), place.devices)
+    return whole_parts(choose_batch(config, steps_tokens=seen), parts)
 
 
 def _attention(config: ModelConfig, place: Place) -> Path:
