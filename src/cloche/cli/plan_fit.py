@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cloche.cli.sampling import tell
 from cloche.config import flatten, to_values
 from cloche.data.prepare import open_prepared
 from cloche.errors import RunError, SettingError
@@ -58,7 +59,7 @@ def read_record(name: str) -> RunRecord:
     options = read_options(run)
     if options is None or options.train.batch is None:
         raise RunError(f"{run / RUN_CONFIG} does not say what batch was trained with")
-    config = from_hf_config(read_json(folders_to_try(run, "latest", warn=print)[0] / CONFIG))
+    config = from_hf_config(read_json(folders_to_try(run, "latest", warn=tell)[0] / CONFIG))
     prepared = open_prepared(run / "tokens")
     validation = prepared.validation.metadata
     settings = flatten(to_values(options))
