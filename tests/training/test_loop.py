@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,11 +59,16 @@ class Bench:
         self.save_error: CheckpointError | None = None
 
     def save(self, state):
-        if self.save_error:
-            raise self.save_error
-        self.saved.append((state.step, state.best_step == state.step))
-        self.stored = state.to_values()
-        return Path(f"step-{state.step}")
+        taken = replace(state)
+
+        def write():
+            if self.save_error:
+                raise self.save_error
+            self.saved.append((taken.step, taken.best_step == taken.step))
+            self.stored = taken.to_values()
+            return Path(f"step-{taken.step}")
+
+        return write
 
     def run(self, state, *, more=(), **settings):
         training = Training(

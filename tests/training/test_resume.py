@@ -14,7 +14,7 @@ from small_runs import SMALL, TEXT, notices, weights_of
 import cloche
 from cloche.errors import RunError
 from cloche.run import read_metrics
-from cloche.training import assemble
+from cloche.training import snapshots
 from cloche.training.events import StepDone
 from cloche.training.folder import claimed
 
@@ -140,14 +140,14 @@ def test_a_damaged_checkpoint_falls_back_loudly_to_the_one_before(book, tmp_path
 @pytest.mark.parametrize("link", ["best", "latest"])
 def test_a_kill_between_a_checkpoint_and_its_links_is_mended(book, tmp_path, monkeypatch, link):
     run = tmp_path / "run"
-    real = assemble.point
+    real = snapshots.point
 
     def killed_before_the_link(folder, name, checkpoint):
         if name == link and checkpoint.name == "step-000008":
             raise CrashError
         real(folder, name, checkpoint)
 
-    monkeypatch.setattr(assemble, "point", killed_before_the_link)
+    monkeypatch.setattr(snapshots, "point", killed_before_the_link)
     with pytest.raises(CrashError):
         cloche.train(book, out=run, options=SMALL)
     assert os.readlink(run / link) == "checkpoints/step-000004"

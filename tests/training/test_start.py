@@ -13,7 +13,7 @@ from small_runs import SMALL, TEXT, weights_of
 import cloche
 from cloche.errors import CheckpointError, DataError, RunError, SettingError, TextError
 from cloche.run import read_metrics
-from cloche.training import assemble
+from cloche.training import snapshots
 from cloche.training.events import StepDone
 from cloche.training.options import RunOptions
 from cloche.training.start import default_folder
@@ -78,7 +78,7 @@ def test_a_bigram_is_moved_by_adamw_and_says_so(book, tmp_path):
 
 def test_a_full_disk_keeps_the_last_checkpoint_and_is_told(book, tmp_path, monkeypatch):
     run = tmp_path / "run"
-    real, calls = assemble.save_checkpoint, []
+    real, calls = snapshots.save_checkpoint, []
 
     def full_from_the_second_on(folder, **state):
         calls.append(folder)
@@ -86,7 +86,7 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_is_told(book, tmp_path, monke
             raise CheckpointError(f"{folder} cannot be written: no space left on device")
         real(folder, **state)
 
-    monkeypatch.setattr(assemble, "save_checkpoint", full_from_the_second_on)
+    monkeypatch.setattr(snapshots, "save_checkpoint", full_from_the_second_on)
     with pytest.raises(CheckpointError, match="no space left"):
         cloche.train(book, out=run, options=SMALL)
     assert cloche.load(run).folder.name == "step-000004"

@@ -1,9 +1,8 @@
 """Puts a training together from a choice, and back together from a checkpoint."""
 
 import math
-import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,43 +19,31 @@ from cloche.model.build import LanguageModel, Network, build_network
 from cloche.model.initialise import initialise
 from cloche.model.seq2seq import EncoderDecoder
 from cloche.planning.flops import flops_per_token
-from cloche.text.tokenizer import SpecialIds
+from cloche.training.average import WeightAverage
 from cloche.training.card import model_card
 from cloche.training.choices import Choice
-from cloche.training.distributed import FirstProcessError, World, share_of_step
+from cloche.training.distributed import World, share_of_step
 from cloche.training.events import Sampled
-from cloche.training.job import SaveCheckpoint, Training
+from cloche.training.job import Training
 from cloche.training.machine import dtype_of, require_compiler
 from cloche.training.objectives import NextToken, scoring_of
-from cloche.training.optim import Optimizers, build_optimizers
+from cloche.training.optim import build_optimizers
 from cloche.training.options import TrainOptions
+from cloche.training.parts import Parts
 from cloche.training.precision import ComputeModel
+from cloche.training.prefetch import Prefetched
 from cloche.training.recomputing import recompute_blocks
 from cloche.training.replicas import ReplicatedModel
-from cloche.training.shards import is_sharded
 from cloche.training.shared_evaluation import shared_mean_loss
+from cloche.training.snapshots import apart, learned_special_ids, link, saving
 from cloche.training.state import LoopState
-from cloche.weights.checkpoint import TrainerState, load_network, load_trainer, save_checkpoint
-from cloche.weights.durable import temporary_beside
+from cloche.weights.checkpoint import TrainerState, load_network, load_trainer
 from cloche.weights.history import (
     CHECKPOINTS,
     newer_checkpoints,
     newest_whole,
-    point,
-    prune,
     set_aside,
 )
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a checkpoint holds: weights in both precisions, and the optimizers."""
-
-    compute: ComputeModel
-    optimizers: Optimizers
-    device: torch.device
-    world: World = field(default_factory=World)
-    """The processes that share the training."""
 
 
 def build_parts(choice: Choice, world: World | None = None) -> Parts:
@@ -76,7 +63,8 @@ def build_parts(choice: Choice, world: World | None = None) -> Parts:
     rate = options.learning_rate
     assert rate is not None, "choices completes the options"
     optimizers = build_optimizers(masters, options, learning_rate=rate)
-    return Parts(compute, optimizers, device, world)
+    average = WeightAverage(compute.masters, share=options.average) if options.average else None
+    return Parts(compute, optimizers, device, world, average)
 
 
 def _share_out(masters: Network, choice: Choice, world: World) -> ComputeModel:
@@ -115,8 +103,11 @@ def restore(
     model, _ = load_network(folder)
     try:
         parts.compute.load(model.state_dict())
+        masters, others = apart(trainer.tensors)
+        if parts.average is not None:
+            parts.average.load(masters)  # what is saved as the model is the average
         parts.compute.refresh()
-        _restore_optimizers(parts, trainer)
+        _restore_optimizers(parts, replace(trainer, tensors=others))
         state = LoopState.from_values(trainer.values["loop"])
         if parts.world.first:  # a kill may have come between the checkpoint and its links
             link(run, folder, state)
@@ -156,13 +147,6 @@ def newest_trainer(
     return folder, trainer
 
 
-def link(run: Path, folder: Path, state: LoopState) -> None:
-    """Lead `latest` to this checkpoint, and `best` too where the state says it is the best."""
-    if state.best_step == state.step:
-        point(run, "best", folder)
-    point(run, "latest", folder)
-
-
 def make_training(
     run: Path,
     parts: Parts,
@@ -189,9 +173,10 @@ def make_training(
     return Training(
         compute=parts.compute,
         objective=NextToken(scoring_of(options), config.balance),
-        batches=batches,
+        batches=Prefetched(batches, parts=options.accumulate, device=parts.device),
         optimizers=parts.optimizers,
         options=options,
+        average=parts.average,
         evaluate=_evaluation(prepared, choice, world),
         write_sample=_sampling(parts, prepared, choice) if options.sample_tokens else None,
         save=saving(
@@ -293,77 +278,3 @@ def first_line(prepared: PreparedText, *, tokens: int) -> tuple[int, ...]:
         newline = []
     after = found.index(newline[0]) + 1 if newline and newline[0] in found else 0
     return tuple(found[after : after + tokens] or found[:tokens])
-
-
-def saving(
-    run: Path,
-    parts: Parts,
-    choice: Choice,
-    prepared: PreparedText,
-    *,
-    before_save: Callable[[], None],
-    card: Callable[[LoopState], str],
-) -> SaveCheckpoint:
-    """Writes checkpoints/step-..., moves `latest` and `best` to it, and removes what is old."""
-
-    def write(folder: Path, state: LoopState, model: Network, trainer: TrainerState) -> str:
-        save_checkpoint(
-            folder,
-            model=model,
-            config=choice.config,
-            tokenizer=prepared.tokenizer,
-            trainer=trainer,
-            card=card(state),
-            special_ids=learned_special_ids(prepared),
-        )
-        link(run, folder, state)
-        prune(run, keep=2)
-        return folder.name
-
-    def save(state: LoopState) -> Path:
-        before_save()
-        folder = run / CHECKPOINTS / f"step-{state.step:06}"
-        model = parts.compute.gathered()
-        trainer = _trainer_state(run, parts, prepared, state)
-        try:
-            parts.world.first_text(lambda: write(folder, state, _present(model), trainer))
-        except FirstProcessError as exc:
-            raise CheckpointError(str(exc)) from exc
-        finally:
-            if trainer.shards is not None and parts.world.first:
-                shutil.rmtree(trainer.shards, ignore_errors=True)
-        return folder
-
-    return save
-
-
-def _trainer_state(
-    run: Path, parts: Parts, prepared: PreparedText, state: LoopState
-) -> TrainerState:
-    """What the training needs to go on; from many processes, where each holds a shard of it."""
-    tensors = parts.optimizers.state_tensors()
-    values = {"loop": state.to_values(), "sources": list(prepared.train.metadata.sources)}
-    if not any(map(is_sharded, tensors.values())):
-        return TrainerState(tensors, values)
-    from cloche.training.sharded_state import split_numbers, write_shards
-
-    sharded, numbers = split_numbers(tensors)
-    place = parts.world.first_text(lambda: temporary_beside(run / CHECKPOINTS / "optimizer").name)
-    folder = run / CHECKPOINTS / place
-    try:
-        write_shards(folder, sharded, world=parts.world)
-    except CheckpointError:
-        if parts.world.first:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return TrainerState(values={**values, "optimizer_numbers": numbers}, shards=folder)
-
-
-def _present(model: Network | None) -> Network:
-    assert model is not None, "gathered in the first process"
-    return model
-
-
-def learned_special_ids(prepared: PreparedText) -> SpecialIds:
-    """The special tokens a model learns of: in a single text, none ever begins or ends one."""
-    return prepared.tokenizer.special_ids if prepared.train.separated else SpecialIds()

@@ -19,7 +19,7 @@ from cloche.errors import CheckpointError, RunError
 from cloche.model.config import ModelConfig, ModelOptions
 from cloche.model.ngram import NGram
 from cloche.model.presets import MAX_NGRAMS, complete
-from cloche.training.assemble import learned_special_ids, link, newest_trainer, sample
+from cloche.training.assemble import newest_trainer, sample
 from cloche.training.card import counted_card
 from cloche.training.counted_model import count_model, mean_nats
 from cloche.training.counting import Watch
@@ -36,6 +36,7 @@ from cloche.training.folder import write_options
 from cloche.training.journal import Journal
 from cloche.training.options import RunOptions
 from cloche.training.schedule import Plan
+from cloche.training.snapshots import learned_special_ids, link
 from cloche.training.state import LoopState
 from cloche.weights.checkpoint import TrainerState, save_checkpoint
 

@@ -36,6 +36,17 @@ class StepDone:
 
 
 @dataclass(frozen=True)
+class StepSkipped:
+    """A step was left out: its loss or gradient was no number. The weights stay as they were."""
+
+    step: int
+    steps: int
+    reason: str
+    warning: bool
+    """False where it is part of finding the scale of a loss in float16."""
+
+
+@dataclass(frozen=True)
 class Evaluated:
     """The model was evaluated after `step` steps; `metrics` has the names of metrics.jsonl."""
 
@@ -89,6 +100,14 @@ class RunEnded:
 
 
 Event = (
-    RunStarted | StepDone | Evaluated | Sampled | CheckpointSaved | Replanned | Notice | RunEnded
+    RunStarted
+    | StepDone
+    | StepSkipped
+    | Evaluated
+    | Sampled
+    | CheckpointSaved
+    | Replanned
+    | Notice
+    | RunEnded
 )
 Listener = Callable[[Event], None]

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from cloche.data.batches import Batch
+from cloche.training.average import WeightAverage
 from cloche.training.distributed import World
 from cloche.training.events import Sampled
 from cloche.training.objectives import Objective
@@ -16,9 +17,10 @@ from cloche.training.options import TrainOptions
 from cloche.training.precision import ComputeModel
 from cloche.training.state import LoopState
 
-SaveCheckpoint = Callable[[LoopState], Path]
-"""Writes a checkpoint of the state, `best` where `best_step` is its step, and returns its folder;
-CheckpointError where it cannot be written: the earlier ones are then untouched."""
+SaveCheckpoint = Callable[[LoopState], Callable[[], Path]]
+"""Copies the state, and returns what writes the copy as a checkpoint (`best` where `best_step` is
+its step) and gives its folder; CheckpointError, from either, where it cannot be written: the
+earlier ones are then untouched. A process alone may write while the training goes on."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Training:
     write_sample: Callable[[int], Sampled] | None
     save: SaveCheckpoint
     device: torch.device
+    average: WeightAverage | None = None
+    """Evaluated and saved in place of the weights."""
     world: World = field(default_factory=World)
     """The processes that share the training; a process alone when not given."""
     flops_per_token: int = 0

@@ -23,6 +23,7 @@ from cloche.training.events import (
     RunStarted,
     Sampled,
     StepDone,
+    StepSkipped,
 )
 
 METRICS = "metrics.jsonl"
@@ -58,6 +59,9 @@ class Journal:
             case StepDone():
                 self._steps, self._step = event.steps, event.step
                 self._metrics.add(event.step, step_metrics(event))
+            case StepSkipped():
+                self._steps, self._step = event.steps, event.step
+                self._metrics.add(event.step, {"train/skipped": 1.0})
             case Evaluated():
                 self._metrics.add(event.step, event.metrics)
                 if time.monotonic() - self._drawn > DRAW_SECONDS:

@@ -6,11 +6,10 @@ to it, and who wants to watch listens to its events.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
-from cloche.errors import CheckpointError
 from cloche.training.events import (
-    CheckpointSaved,
     Evaluated,
     Event,
     Listener,
@@ -20,6 +19,7 @@ from cloche.training.events import (
     RunStarted,
 )
 from cloche.training.job import Training
+from cloche.training.saving import Checkpoints
 from cloche.training.schedule import Clock
 from cloche.training.state import LoopState
 from cloche.training.step import diverged, take_step
@@ -57,13 +57,27 @@ class _Sitting:
         self.clock = clock
         self.began = time.monotonic()
         self.earlier_seconds = state.seconds
-        self.saved_step = state.step
-        self.saved_evaluation = state.evaluated_step
-        self.saved_best = (state.best_loss, state.best_step)
+        self.checkpoints = Checkpoints(training.save, state, alone=training.world.size == 1)
 
     def run(self, stop_requested: Callable[[], bool]) -> RunEnded:
-        training, state, options = self.training, self.state, self.training.options
+        state = self.state
         self.tell(self._started())
+        try:
+            self.take_steps(stop_requested)
+            finished = state.step >= state.plan.steps
+            if finished and state.evaluated_step != state.step:
+                self.evaluate()
+            state.seconds = self.seconds()
+            self.tell_all(self.checkpoints.finish())
+        finally:
+            self.checkpoints.close()
+        ended = RunEnded(state.step, finished, self.seconds())
+        self.tell(ended)
+        return ended
+
+    def take_steps(self, stop_requested: Callable[[], bool]) -> None:
+        """Learn until the plan is done or a stop is asked for, with all that comes between."""
+        training, state, options = self.training, self.state, self.training.options
         if options.eval_first and state.step == 0 and state.evaluated_step is None:
             self.evaluate_untrained()
         self.keep_time()  # a resumed run may have no time left
@@ -71,28 +85,21 @@ class _Sitting:
         while state.step < state.plan.steps:
             step_began = time.monotonic()
             self.tell(take_step(training, state))
+            self.tell_all(self.checkpoints.poll())
             if self.clock is not None:
                 self.clock.observe_step(time.monotonic() - step_began)
             self.keep_time()
             if state.step >= state.plan.steps:
-                break
+                return
             stopping = bool(training.world.largest(int(stop_requested())))
             pause_began = time.monotonic()
             better = state.step % _every(options.eval_every) == 0 and self.evaluate()
             if stopping:
-                break
+                return
             if better or state.step % _every(options.save_every) == 0:
-                self.save_or_warn()
+                self.save()
                 if self.clock is not None:
                     self.clock.observe_pause(time.monotonic() - pause_began)
-        finished = state.step >= state.plan.steps
-        if finished and state.evaluated_step != state.step:
-            self.evaluate()
-        if self.saved_step != state.step or self.saved_evaluation != state.evaluated_step:
-            self.save()
-        ended = RunEnded(state.step, finished, self.seconds())
-        self.tell(ended)
-        return ended
 
     def tell(self, event: Event) -> None:
         """Pass the event on. A listener whose disk is full is told of once; the run goes on."""
@@ -102,6 +109,11 @@ class _Sitting:
             except OSError as exc:
                 self.listeners.remove(listener)
                 self.tell(Notice(f"{type(listener).__name__} stops: {exc}", warning=True))
+
+    def tell_all(self, events: Sequence[Event]) -> None:
+        """Pass several events on, in order."""
+        for event in events:
+            self.tell(event)
 
     def seconds(self) -> float:
         """Time used, all sittings together."""
@@ -120,47 +132,64 @@ class _Sitting:
 
     def evaluate(self) -> bool:
         """Evaluate and write a sample; whether the validation loss is the lowest so far."""
-        training, state = self.training, self.state
-        metrics = training.evaluate(training.compute.evaluated)
+        state = self.state
+        metrics, sampled = self.measure(state.step)
         loss = metrics["eval/loss"]
         if not math.isfinite(loss):
             raise diverged("validation loss", loss, state.step)
         better = state.best_loss is None or loss < state.best_loss
         if better:
             state.best_loss, state.best_step = loss, state.step
+        state.stale = 0 if better else state.stale + 1
         state.evaluated_step = state.step
         self.tell(Evaluated(state.step, metrics, better))
-        if training.write_sample is not None:
-            self.tell(training.write_sample(state.step))
+        self.tell_all(sampled)
+        if state.stale == self.training.options.patience:
+            self.stop_early()
         return better
+
+    def stop_early(self) -> None:
+        """End the plan here: the validation loss no longer falls."""
+        state = self.state
+        state.plan = state.plan.replanned(step=state.step, steps=state.step)
+        self.tell(Replanned(state.step, state.step))
+        self.tell(
+            Notice(
+                f"Stopped early at step {state.step}: {state.stale} evaluations without a lower "
+                f"validation loss than that of step {state.best_step}."
+            )
+        )
+
+    def measure(self, step: int) -> tuple[dict[str, float], list[Event]]:
+        """The metrics of an evaluation, and a sample; of the averaged weights where there are."""
+        training = self.training
+        with self.averaged():
+            metrics = training.evaluate(training.compute.evaluated)
+            write = training.write_sample
+            return metrics, [] if write is None else [write(step)]
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside, the model has the averaged weights, where the training has an average."""
+        average, compute = self.training.average, self.training.compute
+        if average is None:
+            yield
+            return
+        with average.in_place():
+            compute.refresh()
+            yield
+        compute.refresh()
 
     def evaluate_untrained(self) -> None:
         """Evaluate and write a sample before the first step. It is no best: nothing is saved."""
-        metrics = self.training.evaluate(self.training.compute.evaluated)
+        metrics, sampled = self.measure(0)
         self.tell(Evaluated(0, metrics, best=False))
-        if self.training.write_sample is not None:
-            self.tell(self.training.write_sample(0))
+        self.tell_all(sampled)
 
     def save(self) -> None:
-        """Write a checkpoint; CheckpointError where that fails."""
+        """Have a checkpoint of the present state written; what came of it is told later."""
         self.state.seconds = self.seconds()
-        folder = self.training.save(self.state)
-        self.saved_step = self.state.step
-        self.saved_evaluation = self.state.evaluated_step
-        self.saved_best = (self.state.best_loss, self.state.best_step)
-        best = self.state.best_step == self.state.step
-        self.tell(CheckpointSaved(self.state.step, folder, best))
-
-    def save_or_warn(self) -> None:
-        """Save in the middle of a run: a full disk is told, and the training goes on."""
-        try:
-            self.save()
-        except CheckpointError as exc:
-            # what is not on disk cannot be the best: a later one may take its place
-            self.state.best_loss, self.state.best_step = self.saved_best
-            said = str(exc).rstrip(".")
-            text = f"{said}. Training goes on; the next save is tried as planned."
-            self.tell(Notice(text, warning=True))
+        self.tell_all(self.checkpoints.begin())
 
     def _started(self) -> RunStarted:
         compute = self.training.compute

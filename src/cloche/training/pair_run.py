@@ -46,7 +46,6 @@ from cloche.planning.budget import (
 )
 from cloche.planning.flops import flops_per_token, parameter_count
 from cloche.text.sources import STANDARD_INPUT, FoundSources
-from cloche.training.assemble import Parts, saving
 from cloche.training.card import card_with
 from cloche.training.choices import (
     NOMINAL_FLOPS,
@@ -63,7 +62,10 @@ from cloche.training.machine import Machine, measure_step_seconds
 from cloche.training.objectives import scoring_of
 from cloche.training.options import RunOptions
 from cloche.training.pair_objective import TargetTokens
+from cloche.training.parts import Parts
+from cloche.training.prefetch import Prefetched
 from cloche.training.shared_evaluation import measured_by_first
+from cloche.training.snapshots import saving
 from cloche.training.state import LoopState
 
 MOST_CONTEXT = 512
@@ -244,9 +246,10 @@ def make_pair_training(
     return Training(
         compute=parts.compute,
         objective=TargetTokens(scoring_of(options)),
-        batches=batches,
+        batches=Prefetched(batches, parts=options.accumulate, device=parts.device),
         optimizers=parts.optimizers,
         options=options,
+        average=parts.average,
         evaluate=measured_by_first(_evaluation(prepared, pairs, choice, parts, rows=rows), world),
         write_sample=_sampling(prepared, pairs, choice, parts) if writes else None,
         save=saving(run, parts, choice, prepared, before_save=before_save, card=card),

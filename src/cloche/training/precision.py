@@ -1,8 +1,8 @@
 """float32 weights, computed with in another precision.
 
 The optimizer's weights (the masters) are always float32, and so is everything on disk. For
-bfloat16 the forward and backward pass run on a second, bfloat16 copy of the model, refreshed once
-a step; its gradients are added up in float32 on the masters.
+bfloat16 and float16 the forward and backward pass run on a second copy of the model in that
+precision, refreshed once a step; its gradients are added up in float32 on the masters.
 """
 
 import copy
@@ -63,6 +63,13 @@ class ComputeModel:
         """
         masters = list(self.masters.parameters())
         return float(torch.nn.utils.clip_grad_norm_(masters, largest or math.inf, foreach=True))
+
+    @torch.no_grad()
+    def scale_gradients(self, factor: float) -> None:
+        """Multiply all of the masters' gradients."""
+        for master in self.masters.parameters():
+            if master.grad is not None:
+                master.grad.mul_(factor)
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Overwrite the masters."""

@@ -1,8 +1,9 @@
 """Where a training stands: all that the loop needs to go on, besides weights and optimizer."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from cloche.training.loss_scale import LossScale
 from cloche.training.schedule import Plan
 
 
@@ -22,6 +23,12 @@ class LoopState:
     best_step: int | None = None
     evaluated_step: int | None = None
     """Step of the last evaluation."""
+    stale: int = 0
+    """Evaluations since the lowest validation loss."""
+    skipped: int = 0
+    """Steps in a row, up to now, that were left out because a number broke."""
+    loss_scale: LossScale | None = None
+    """Of a training in float16."""
 
     def to_values(self) -> dict[str, Any]:
         """The state as JSON values."""
@@ -33,6 +40,9 @@ class LoopState:
             "best_loss": self.best_loss,
             "best_step": self.best_step,
             "evaluated_step": self.evaluated_step,
+            "stale": self.stale,
+            "skipped": self.skipped,
+            "loss_scale": None if self.loss_scale is None else asdict(self.loss_scale),
             "plan": {
                 "steps": plan.steps,
                 "from_step": plan.from_step,
@@ -43,4 +53,11 @@ class LoopState:
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> "LoopState":
         """The state that `to_values` gave."""
-        return cls(**{**values, "plan": Plan(**values["plan"])})
+        scale = values.get("loss_scale")
+        return cls(
+            **{
+                **values,
+                "plan": Plan(**values["plan"]),
+                "loss_scale": None if scale is None else LossScale(**scale),
+            }
+        )

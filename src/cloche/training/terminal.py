@@ -14,6 +14,7 @@ from cloche.training.events import (
     RunStarted,
     Sampled,
     StepDone,
+    StepSkipped,
 )
 
 SHOWN_CHARACTERS = 560
@@ -45,6 +46,10 @@ class Terminal:
                 self._start(event)
             case StepDone():
                 self._step(event)
+            case StepSkipped():
+                self._progress.update(self._task, completed=event.step, total=event.steps)
+                style = "yellow" if event.warning else "dim"
+                self._say(f"[{style}]step {event.step}: {escape(event.reason)}[/{style}]")
             case Evaluated():
                 self._say(_evaluation_line(event))
             case Sampled() if event.text.strip():
