@@ -22,10 +22,11 @@ from cloche.planning.flops import flops_per_token
 from cloche.training.average import WeightAverage
 from cloche.training.card import model_card
 from cloche.training.choices import Choice
+from cloche.training.compiling import compile_blocks, require_compiler
 from cloche.training.distributed import World, share_of_step
 from cloche.training.events import Sampled
 from cloche.training.job import Training
-from cloche.training.machine import dtype_of, require_compiler
+from cloche.training.machine import dtype_of
 from cloche.training.objectives import NextToken, scoring_of
 from cloche.training.optim import build_optimizers
 from cloche.training.options import TrainOptions
@@ -59,7 +60,7 @@ def build_parts(choice: Choice, world: World | None = None) -> Parts:
     if options.compile == "on":
         require_compiler(device.type)
         # pairs come in batches of many lengths, windows of text in one
-        compute.model.compile(dynamic=choice.config.family == "seq2seq")
+        compile_blocks(compute.model, dynamic=choice.config.family == "seq2seq")
     rate = options.learning_rate
     assert rate is not None, "choices completes the options"
     optimizers = build_optimizers(masters, options, learning_rate=rate)

@@ -1,7 +1,7 @@
 """Completes the options of a run: all that was left to choose, chosen once and then frozen."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -24,6 +24,7 @@ from cloche.planning.budget import (
     tokens_within,
 )
 from cloche.planning.flops import parameter_count
+from cloche.training.compiling import choose_compile
 from cloche.training.machine import Machine, measure_step_seconds
 from cloche.training.objectives import NextToken
 from cloche.training.options import RunOptions, TrainOptions
@@ -55,6 +56,8 @@ class Choice:
 
     peak_flops: float
     """Matrix-multiply peak of the machine, measured."""
+    notes: str = ""
+    """What else was chosen and is to be told, a line each."""
 
     @property
     def pause_seconds(self) -> float:
@@ -87,18 +90,31 @@ def complete_options(
     batch = options.train.batch or whole_parts(
         choose_batch(config, steps_tokens=tokens), options.train.accumulate
     )
-    step_seconds = None
-    if options.train.steps is not None:
-        steps = options.train.steps
-    else:
-        step_seconds = _measure(config, train, batch=batch, machine=machine, options=options)
-        steps = max(1, int(seconds / (OVERHEAD * step_seconds)))
+    measured = _Measured(config, train, batch=batch, machine=machine, options=options)
+    steps = options.train.steps or max(1, int(seconds / (OVERHEAD * measured.plain())))
     epochs = steps * batch * config.context / len(train.tokens)
     if options.model.dropout is None and config.family != "bigram":
         config = replace(config, dropout=choose_dropout(epochs))
-    return make_choice(
-        options, config, machine=machine, batch=batch, steps=steps, step_seconds=step_seconds
+        measured = replace(measured, config=config)
+    compiling = choose_compile(
+        options.train.compile,
+        device=machine.device,
+        can_try=config.family != "bigram",
+        steps=steps,
+        step_seconds=measured.plain,
+        compiled_step_seconds=measured.compiled,
     )
+    if timed and compiling.step_seconds is not None:
+        steps = max(1, int(seconds / (OVERHEAD * compiling.step_seconds)))
+    choice = make_choice(
+        replace(options, train=replace(options.train, compile=compiling.compile)),
+        config,
+        machine=machine,
+        batch=batch,
+        steps=steps,
+        step_seconds=(compiling.step_seconds or measured.plain()) if timed else None,
+    )
+    return replace(choice, notes=compiling.reason)
 
 
 def make_choice(
@@ -147,6 +163,7 @@ def describe(choice: Choice, train: Tokens) -> list[str]:
         f"Plan: {until}{choice.steps:,} steps of {options.batch} x {config.context} tokens "
         f"({passes:.1f} passes over the training part), {options.optimizer} at "
         f"{options.learning_rate:g}, dropout {config.dropout:g}.",
+        *filter(None, [choice.notes]),
     ]
 
 
@@ -243,17 +260,16 @@ def complete_train(
         learning_rate=given.learning_rate or rate,
         precision=machine.precision,
         device=machine.device,
-        compile=_compile(given.compile, machine),
+        compile=given.compile if given.compile != "auto" else _usual_compile(machine),
         eval_every=interval,
         eval_batches=given.eval_batches or choose_eval_batches(steps),
         save_every=given.save_every or interval,
     )
 
 
-def _compile(wanted: Literal["auto", "on", "off"], machine: Machine) -> Literal["on", "off"]:
-    if wanted == "auto":
-        return "on" if machine.device == "cuda" else "off"
-    return wanted
+def _usual_compile(machine: Machine) -> Literal["on", "off"]:
+    """Where nothing was tried."""
+    return "on" if machine.device == "cuda" else "off"
 
 
 def whole_parts(batch: int, parts: int) -> int:
@@ -261,18 +277,37 @@ def whole_parts(batch: int, parts: int) -> int:
     return max(parts, round(batch / parts) * parts)
 
 
-def _measure(
-    config: ModelConfig, train: Tokens, *, batch: int, machine: Machine, options: RunOptions
-) -> float:
-    """Seconds for the passes of one step of this model on this machine."""
-    part = machine.rows_of(batch, parts=options.train.accumulate)
-    windows = Windows(train, context=config.context, seed=0)
-    with torch.random.fork_rng():
-        model = build_model(config).to(machine.device)
-        seconds = measure_step_seconds(
-            model,
-            NextToken(balance=config.balance),
-            windows.batch(0, size=part),
-            machine=machine,
-        )
-    return seconds * options.train.accumulate
+@dataclass(frozen=True)
+class _Measured:
+    """How long the passes of a step of this model take on this machine, each measured once."""
+
+    config: ModelConfig
+    train: Tokens
+    batch: int
+    machine: Machine
+    options: RunOptions
+    found: dict[bool, float] = field(default_factory=dict)
+
+    def plain(self) -> float:
+        """Seconds as written."""
+        return self._seconds(compiled=False)
+
+    def compiled(self) -> float:
+        """Seconds compiled; compiles first."""
+        return self._seconds(compiled=True)
+
+    def _seconds(self, *, compiled: bool) -> float:
+        if compiled not in self.found:
+            parts = self.options.train.accumulate
+            windows = Windows(self.train, context=self.config.context, seed=0)
+            with torch.random.fork_rng():
+                model = build_model(self.config).to(self.machine.device)
+                seconds = measure_step_seconds(
+                    model,
+                    NextToken(balance=self.config.balance),
+                    windows.batch(0, size=self.batch // parts),
+                    machine=self.machine,
+                    compiled=compiled,
+                )
+            self.found[compiled] = seconds * parts
+        return self.found[compiled]

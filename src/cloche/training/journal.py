@@ -102,10 +102,13 @@ class Journal:
         """Draw loss.png from all rows so far."""
         self._drawn = time.monotonic()
         try:
-            rows = [json.loads(line) for line in _lines(self.run / METRICS)]
-            loss_curve(rows, self.run / CURVE, title=self.run.name)
+            loss_curve(self.rows(), self.run / CURVE, title=self.run.name)
         except Exception as exc:
             self._warn(f"{self.run / CURVE} could not be drawn: {exc!r}")
+
+    def rows(self) -> list[dict[str, float]]:
+        """All rows of metrics.jsonl so far."""
+        return [json.loads(line) for line in _lines(self.run / METRICS)]
 
     def close(self) -> None:
         """Close the files."""

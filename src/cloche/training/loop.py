@@ -7,8 +7,9 @@ to it, and who wants to watch listens to its events.
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
+from cloche.training.compiling import not_compiled
 from cloche.training.events import (
     Evaluated,
     Event,
@@ -163,7 +164,8 @@ class _Sitting:
     def measure(self, step: int) -> tuple[dict[str, float], list[Event]]:
         """The metrics of an evaluation, and a sample; of the averaged weights where there are."""
         training = self.training
-        with self.averaged():
+        eager = not_compiled() if training.options.compile == "on" else nullcontext()
+        with self.averaged(), eager:
             metrics = training.evaluate(training.compute.evaluated)
             write = training.write_sample
             return metrics, [] if write is None else [write(step)]

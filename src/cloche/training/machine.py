@@ -1,6 +1,5 @@
 """What this machine is and does, measured in a second: device, precision, speed."""
 
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ import torch
 from cloche.data.batches import Batch, on_device
 from cloche.errors import SettingError
 from cloche.model.build import Network
+from cloche.training.compiling import compile_blocks
 from cloche.training.objectives import Objective
 from cloche.training.precision import ComputeModel
 
@@ -67,18 +67,13 @@ def measure_machine(device: str, precision: str) -> Machine:
     return Machine(found, "float32", exact)
 
 
-def require_compiler(device: str) -> None:
-    """SettingError where torch.compile has no C++ compiler to build with."""
-    if device == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
-        raise SettingError(
-            "train.compile on needs a C++ compiler on a CPU, and none was found: install one "
-            "(such as g++), or leave train.compile off"
-        )
-
-
 def dtype_of(precision: str) -> torch.dtype:
     """The torch type of a precision's name."""
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+    return {
+        "float32": torch.float32,
+        "bfloat16": torch.bfloat16,
+        "float16": torch.float16,
+    }[precision]
 
 
 def matmul_flops(device: str, dtype: torch.dtype) -> float:
@@ -91,10 +86,17 @@ def matmul_flops(device: str, dtype: torch.dtype) -> float:
 
 
 def measure_step_seconds(
-    masters: Network, objective: Objective, batch: Batch, *, machine: Machine
+    masters: Network,
+    objective: Objective,
+    batch: Batch,
+    *,
+    machine: Machine,
+    compiled: bool = False,
 ) -> float:
     """Seconds of one forward and backward pass of this batch, the best of a few."""
     compute = ComputeModel(masters, dtype=dtype_of(machine.precision))
+    if compiled:
+        compile_blocks(compute.model, dynamic=False)
     moved = on_device(batch, machine.device)
 
     def pass_through() -> None:

@@ -9,7 +9,7 @@ from cloche.model.presets import option_problems
 from cloche.text.options import TextOptions
 from cloche.training.tracking.names import tracker_problems
 
-COUNTED = ("seed", "sample_tokens", "trackers")
+COUNTED = ("seed", "sample_tokens")
 """The options of a training that also mean something for a model that is counted."""
 Schedule = Literal["cosine", "linear", "constant"]
 

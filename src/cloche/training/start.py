@@ -25,6 +25,7 @@ from cloche.training.agreement import (
 )
 from cloche.training.assemble import build_parts, make_training, restore
 from cloche.training.choices import DEFAULT_MINUTES, OVERHEAD, Choice, complete_options, describe
+from cloche.training.compiling import keep_compiled_code
 from cloche.training.counted_run import count_run
 from cloche.training.distributed import World, this_launch, this_world
 from cloche.training.events import Event, Listener, Notice
@@ -49,6 +50,9 @@ from cloche.training.schedule import Clock, Plan
 from cloche.training.signals import signals_noted
 from cloche.training.state import LoopState
 from cloche.training.terminal import Terminal
+from cloche.training.tracking.open import open_trackers
+from cloche.training.tracking.tracker import Tracker, close_trackers
+from cloche.training.verdict import evaluations_in, judge
 from cloche.weights.history import sweep
 
 
@@ -85,6 +89,7 @@ def train(
     Raises ClocheError where something cannot be used.
     """
     launch = this_launch()
+    keep_compiled_code((places or Places()).cache / "compiled")
     if began is None:
         began = time.monotonic()
     names = tuple(str(source) for source in sources)
@@ -169,6 +174,7 @@ class _Session:
         self.world = world
         self.prepared: PreparedText | None = None
         self.counted: TrainedRun | None = None
+        self.trackers: list[Tracker] = []
 
     def tell(self, event: Event) -> None:
         for listener in self.listeners:
@@ -222,7 +228,7 @@ class _Session:
             ended = run_loop(
                 training,
                 state,
-                listeners=[*self.listeners, journal] if journal else [],
+                listeners=[*self.listeners, *self._writers(journal, choice, state)],
                 stop_requested=lambda: bool(caught),
                 clock=clock,
             )
@@ -234,6 +240,18 @@ class _Session:
             best_loss=state.best_loss,
             signal=number if number and not ended.finished else None,
         )
+
+    def _writers(
+        self, journal: Journal | None, choice: Choice, state: LoopState
+    ) -> Sequence[Listener]:
+        """Those that keep the figures: in the process that writes."""
+        if journal is None:
+            return []
+        names = choice.options.train.trackers
+        self.trackers = open_trackers(
+            names, run=self.run, options=choice.options, from_step=state.step, tell=self.tell
+        )
+        return [journal, *self.trackers]
 
     @contextmanager
     def _journal(self, state: LoopState) -> Iterator[Journal | None]:
@@ -250,6 +268,10 @@ class _Session:
             raise
         finally:
             journal.close()
+            close_trackers(self.trackers)
+        said = judge(evaluations_in(journal.rows()))
+        if said is not None:
+            self.say(said)
 
     def _count(self, prepared: PreparedText, *, begun: bool) -> TrainedRun:
         """Counted, where others are trained."""

@@ -1,0 +1,55 @@
+"""What the curves of a run say, in words: did it learn all it could, or by heart?"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+FLAT = 0.003
+"""Share of the loss by which an evaluation has to fall to count as a fall."""
+APART = 0.10
+"""Share of the validation loss by which the training part may be predicted better."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One row of the loss curve, in nats a token."""
+
+    step: int
+    validation: float
+    training: float
+
+
+def evaluations_in(rows: Sequence[Mapping[str, float]]) -> list[Evaluation]:
+    """The evaluations among the rows of metrics.jsonl, in order, but that of an untrained model."""
+    return [
+        Evaluation(int(row["step"]), row["eval/loss"], row["eval/train_loss"])
+        for row in rows
+        if "eval/loss" in row and "eval/train_loss" in row and row["step"] > 0
+    ]
+
+
+def judge(evaluations: Sequence[Evaluation]) -> str | None:
+    """A sentence or two about the whole curve; None for fewer than three evaluations."""
+    if len(evaluations) < 3:
+        return None
+    best = min(evaluations, key=lambda found: found.validation)
+    last = evaluations[-1]
+    gap = 1.0 - last.training / last.validation
+    learned = (
+        f"it ended at {last.validation:.3f} nats a token on the validation part and "
+        f"{last.training:.3f} on the training part"
+    )
+    if last.validation > best.validation * (1.0 + FLAT):
+        return (
+            f"Overfitting: the validation loss was lowest at step {best.step} "
+            f"({best.validation:.3f}) and rose again; {learned}. `best` has step {best.step}. More "
+            "text, --model.dropout or a shorter run help."
+        )
+    if gap > APART:
+        return (
+            f"Learning by heart has begun: {learned}, {gap:.0%} lower. The validation loss has not "
+            "risen yet; more text would help more than more time."
+        )
+    lowest_before = min(found.validation for found in evaluations[:-1])
+    if lowest_before - last.validation > FLAT * lowest_before:
+        return f"Still learning: {learned}. More time would help."
+    return f"It has levelled off: {learned}. A larger model or more text would help."
