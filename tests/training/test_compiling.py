@@ -2,6 +2,7 @@ import os
 import stat
 import subprocess
 import sys
+from typing import Literal
 
 import pytest
 import torch
@@ -27,7 +28,15 @@ def a_compiler(monkeypatch):
     monkeypatch.setattr(compiling, "has_compiler", lambda device: True)
 
 
-def choose(wanted="auto", *, device="cpu", can_try=True, steps=1000, plain=1.0, compiled=0.6):
+def choose(
+    wanted: Literal["auto", "on", "off"] = "auto",
+    *,
+    device: str = "cpu",
+    can_try: bool = True,
+    steps: int = 1000,
+    plain: float | Exception = 1.0,
+    compiled: float | Exception = 0.6,
+):
     def seconds(value):
         def measured():
             if isinstance(value, Exception):
@@ -97,6 +106,7 @@ import torch
 from torch._dynamo.testing import CompileCounter
 from cloche.model.build import build_model
 from cloche.model.config import ModelOptions
+from cloche.model.initialise import initialise
 from cloche.model.presets import complete
 
 config = complete(ModelOptions(heads=2), vocab_size=11, layers=4, width=16, context=8)

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -56,6 +57,7 @@ class Bench:
         self.losses = iter([1.0] * 1000)
         self.events = []
         self.saved = []
+        self.stored: dict[str, Any] = {}
         self.save_error: CheckpointError | None = None
 
     def save(self, state):
