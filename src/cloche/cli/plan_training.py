@@ -9,11 +9,8 @@ import torch
 from cloche.cli.plan_subject import Subject
 from cloche.data.batches import TokensInMemory, Windows
 from cloche.errors import SettingError
-from cloche.model.attention import PLAIN_TRAINING_CONTEXT
 from cloche.model.build import build_model
 from cloche.model.config import ModelConfig
-from cloche.planning.activations import Path
-from cloche.planning.available import available_memory
 from cloche.planning.budget import Budget, choose_batch, tokens_within
 from cloche.planning.estimate import Estimate, Outlook, Pace, TextSize, estimate, outlook
 from cloche.planning.estimate import tokens_within as tokens_at
@@ -23,9 +20,11 @@ from cloche.planning.machines import DEFAULT_UTILISATION, MachineType
 from cloche.planning.memory import Memory, Precision, generation_memory
 from cloche.planning.scaling import chinchilla_tokens
 from cloche.training.choices import DEFAULT_MINUTES, OVERHEAD, choose_model, whole_parts
-from cloche.training.machine import Machine, dtype_of, measure_machine, measure_step_seconds
+from cloche.training.machine import Machine, measure_machine
 from cloche.training.objectives import NextToken
 from cloche.training.options import RunOptions
+from cloche.training.room import attention_path, free_bytes, half_or_full, optimizer_of
+from cloche.training.timing import measure_step
 
 ENDLESS = 10**15
 """Tokens of a text that is not given."""
@@ -85,20 +84,22 @@ def plan_training(
     place = _place(machine, options, devices=devices, price=price)
     config = subject.config or _choose(subject, place)
     batch = _batch(config, options, place)
-    optimizer: Optimizer = "muon" if options.train.optimizer != "adamw" else "adamw"
-    if config.family == "bigram":
-        optimizer = "adamw"
+    optimizer = optimizer_of(config, options.train)
     memory = fit_training(
         config,
         batch=batch // devices,
         precision=place.precision,
         optimizer=optimizer,
-        attention=_attention(config, place),
+        attention=attention_path(
+            config,
+            device=place.measured.device if place.measured else "cuda",
+            precision=place.precision,
+        ),
         available_bytes=place.available_bytes,
         accumulate=options.train.accumulate,
         vocab="free" if subject.vocab_is_free else "given",
     )
-    pace = _pace(config, memory, place, utilisation=utilisation, tell=tell)
+    pace = _pace(config, memory, place, options=options, utilisation=utilisation, tell=tell)
     wanted, length = _length(subject, config, pace, batch=batch, tokens=tokens)
     found = estimate(
         config,
@@ -129,8 +130,8 @@ def _place(
     asked = options.train.precision
     if machine is None:
         here = measure_machine(options.train.device, asked)
-        free = torch.cuda.mem_get_info()[0] if here.device == "cuda" else available_memory()
-        precision: Precision = "float32" if here.precision == "float32" else "bfloat16"
+        free = free_bytes(here)
+        precision = half_or_full(here.precision)
         return Place(
             name="here",
             about=f"this machine, {here.device}",
@@ -143,7 +144,7 @@ def _place(
             source="matrix products, measured just now",
             measured=here,
         )
-    precision = machine.precision if asked == "auto" else _published_precision(asked)
+    precision = machine.precision if asked == "auto" else half_or_full(asked)
     listed = price is None and machine.dollars_per_hour is not None
     return Place(
         name=machine.name,
@@ -156,10 +157,6 @@ def _place(
         price_source=machine.price_source if listed else ("as given" if price else None),
         source=machine.source,
     )
-
-
-def _published_precision(asked: str) -> Precision:
-    return "float32" if asked == "float32" else "bfloat16"
 
 
 def _choose(subject: Subject, place: Place) -> ModelConfig:
@@ -192,19 +189,12 @@ def _batch(config: ModelConfig, options: RunOptions, place: Place) -> int:
     return whole_parts(choose_batch(config, steps_tokens=seen), parts)
 
 
-def _attention(config: ModelConfig, place: Place) -> Path:
-    """The path that attention takes in training: on a CPU the plain one, for short contexts."""
-    if place.measured is None or place.measured.device != "cpu":
-        return "fused"
-    longest = PLAIN_TRAINING_CONTEXT.get(dtype_of(place.precision), 0)
-    return "plain" if config.dropout or config.context <= longest else "fused"
-
-
 def _pace(
     config: ModelConfig,
     memory: Fit | TooLarge,
     place: Place,
     *,
+    options: RunOptions,
     utilisation: float | None,
     tell: Callable[[str], None],
 ) -> Pace:
@@ -212,14 +202,19 @@ def _pace(
     if utilisation is not None:
         return Pace(peak, utilisation, measured=False)
     if place.measured is not None and isinstance(memory, Fit):
-        share = _measured_share(config, memory.micro_batch, place.measured, tell=tell)
+        share = _measured_share(config, memory, place.measured, options=options, tell=tell)
         if share is not None:
             return Pace(peak, share, measured=True)
     return Pace(peak, DEFAULT_UTILISATION, measured=False)
 
 
 def _measured_share(
-    config: ModelConfig, micro_batch: int, machine: Machine, *, tell: Callable[[str], None]
+    config: ModelConfig,
+    memory: Fit,
+    machine: Machine,
+    *,
+    options: RunOptions,
+    tell: Callable[[str], None],
 ) -> float | None:
     """The share of the peak that a step of this model reaches here; None where it is not measured:
     a model that takes no passes or learns from pairs, or takes minutes for a single sequence."""
@@ -231,17 +226,24 @@ def _measured_share(
     )  # one to warm up, three timed
     if seconds > LONGEST_MEASURING:
         return None
-    rows = max(1, min(micro_batch, int(MEASURING_SECONDS / seconds)))
+    rows = max(1, min(memory.micro_batch, int(MEASURING_SECONDS / seconds)))
     if rows * seconds > 2:
         tell("Measuring a step ...")
     ids = np.random.default_rng(0).integers(config.vocab_size, size=rows * config.context + 1)
     tokens = TokensInMemory(ids, np.array([len(ids)]), separated=False)
     batch = Windows(tokens, context=config.context, seed=0).batch(0, size=rows)
     with torch.random.fork_rng():
-        model = build_model(config).to(machine.device)
-        objective = NextToken(balance=config.balance)
-        passes = measure_step_seconds(model, objective, batch, machine=machine)
-    return rows * each / (OVERHEAD * passes * machine.flops_per_second)
+        found = measure_step(
+            build_model(config).to(machine.device),
+            NextToken(balance=config.balance),
+            batch,
+            machine=machine,
+            options=options.train,
+        )
+    sequences = memory.accumulate * memory.micro_batch
+    passes = sequences / rows * found.passes
+    step = OVERHEAD * (passes + found.update)
+    return sequences * each / (step * machine.flops_per_second)
 
 
 def _length(

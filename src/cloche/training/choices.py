@@ -25,10 +25,12 @@ from cloche.planning.budget import (
 )
 from cloche.planning.flops import parameter_count
 from cloche.training.compiling import choose_compile
-from cloche.training.machine import Machine, measure_step_seconds
+from cloche.training.machine import Machine
 from cloche.training.objectives import NextToken
 from cloche.training.options import RunOptions, TrainOptions
+from cloche.training.room import find_room
 from cloche.training.schedule import DECAY
+from cloche.training.timing import measure_step
 from cloche.weights.hf import obstacles_to_others
 
 DEFAULT_MINUTES = 5.0
@@ -39,8 +41,8 @@ LEARNING_RATES = {"muon": 0.02, "adamw": 0.001}
 BIGRAM_LEARNING_RATE = 0.02
 SAVING_SECONDS = 1.0
 """A sample and a checkpoint of a small model, before they have been measured."""
-OVERHEAD = 1.25
-"""A whole step against its forward and backward pass: optimizer, evaluations, checkpoints."""
+OVERHEAD = 1.05
+"""A step in a run against one that was measured alone: evaluations and checkpoints between."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Choice:
     steps: int
     """Steps planned; a run in minutes plans anew as it goes."""
     step_seconds: float | None
-    """Forward and backward pass, measured; None for a run given in steps."""
+    """A whole step, measured; None for a run given in steps."""
 
     peak_flops: float
     """Matrix-multiply peak of the machine, measured."""
@@ -90,6 +92,8 @@ def complete_options(
     batch = options.train.batch or whole_parts(
         choose_batch(config, steps_tokens=tokens), options.train.accumulate
     )
+    if options.train.parallel != "fsdp":  # there each process has but a shard of it
+        options = with_room(options, config, batch=batch, machine=machine)
     measured = _Measured(config, train, batch=batch, machine=machine, options=options)
     steps = options.train.steps or max(1, int(seconds / (OVERHEAD * measured.plain())))
     epochs = steps * batch * config.context / len(train.tokens)
@@ -267,6 +271,15 @@ def complete_train(
     )
 
 
+def with_room(
+    options: RunOptions, config: ModelConfig, *, batch: int, machine: Machine
+) -> RunOptions:
+    """The options with as many parts a step as memory asks for; SettingError without room."""
+    vocab = "free" if options.text.tokenizer in ("auto", "bpe") else "given"
+    room = find_room(config, batch=batch, options=options.train, machine=machine, vocab=vocab)
+    return replace(options, train=replace(options.train, accumulate=room.accumulate))
+
+
 def _usual_compile(machine: Machine) -> Literal["on", "off"]:
     """Where nothing was tried."""
     return "on" if machine.device == "cuda" else "off"
@@ -279,7 +292,7 @@ def whole_parts(batch: int, parts: int) -> int:
 
 @dataclass(frozen=True)
 class _Measured:
-    """How long the passes of a step of this model take on this machine, each measured once."""
+    """How long a step of this model takes on this machine, measured once."""
 
     config: ModelConfig
     train: Tokens
@@ -298,16 +311,17 @@ class _Measured:
 
     def _seconds(self, *, compiled: bool) -> float:
         if compiled not in self.found:
-            parts = self.options.train.accumulate
+            train = self.options.train
+            rows = self.machine.rows_of(self.batch, parts=train.accumulate)
             windows = Windows(self.train, context=self.config.context, seed=0)
             with torch.random.fork_rng():
-                model = build_model(self.config).to(self.machine.device)
-                seconds = measure_step_seconds(
-                    model,
+                found = measure_step(
+                    build_model(self.config).to(self.machine.device),
                     NextToken(balance=self.config.balance),
-                    windows.batch(0, size=self.batch // parts),
+                    windows.batch(0, size=rows),
                     machine=self.machine,
+                    options=train,
                     compiled=compiled,
                 )
-            self.found[compiled] = seconds * parts
+            self.found[compiled] = found.seconds(train.accumulate)
         return self.found[compiled]

@@ -69,7 +69,6 @@ class Journal:
             case Sampled():
                 self._samples.add(event.step, {"prompt": event.prompt, "text": event.text})
             case CheckpointSaved():
-                self._step = event.step
                 self.write_status("running")
             case RunEnded():
                 self.write_status("finished" if event.finished else "interrupted")

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
+from cloche.errors import ClocheError
 from cloche.training.compiling import not_compiled
 from cloche.training.events import (
     Evaluated,
@@ -22,7 +23,9 @@ from cloche.training.events import (
 from cloche.training.job import Training
 from cloche.training.saving import Checkpoints
 from cloche.training.schedule import Clock
+from cloche.training.shards import local
 from cloche.training.state import LoopState
+from cloche.training.statistics import first_nonfinite
 from cloche.training.step import diverged, take_step
 
 
@@ -69,7 +72,14 @@ class _Sitting:
             if finished and state.evaluated_step != state.step:
                 self.evaluate()
             state.seconds = self.seconds()
+            self.tell_all(self.checkpoints.settle())
+            if self.checkpoints.behind:
+                self.require_finite_weights()
             self.tell_all(self.checkpoints.finish())
+        except ClocheError:
+            # a save that was being written meanwhile is whole now, or it is told why not
+            self.tell_all(self.checkpoints.settle())
+            raise
         finally:
             self.checkpoints.close()
         ended = RunEnded(state.step, finished, self.seconds())
@@ -134,10 +144,12 @@ class _Sitting:
     def evaluate(self) -> bool:
         """Evaluate and write a sample; whether the validation loss is the lowest so far."""
         state = self.state
+        # what could not be saved is no best: known before this loss is held against it
+        self.tell_all(self.checkpoints.settle())
         metrics, sampled = self.measure(state.step)
         loss = metrics["eval/loss"]
         if not math.isfinite(loss):
-            raise diverged("validation loss", loss, state.step)
+            raise diverged(f"validation loss became {loss}", state.step)
         better = state.best_loss is None or loss < state.best_loss
         if better:
             state.best_loss, state.best_step = loss, state.step
@@ -145,7 +157,7 @@ class _Sitting:
         state.evaluated_step = state.step
         self.tell(Evaluated(state.step, metrics, better))
         self.tell_all(sampled)
-        if state.stale == self.training.options.patience:
+        if state.stale == self.training.options.patience and state.step < state.plan.steps:
             self.stop_early()
         return better
 
@@ -190,8 +202,19 @@ class _Sitting:
 
     def save(self) -> None:
         """Have a checkpoint of the present state written; what came of it is told later."""
+        self.require_finite_weights()
         self.state.seconds = self.seconds()
         self.tell_all(self.checkpoints.begin())
+
+    def require_finite_weights(self) -> None:
+        """ClocheError rather than a checkpoint of weights that are no numbers.
+
+        A step whose loss and gradient were finite may still have thrown them there.
+        """
+        named = self.training.compute.masters.named_parameters()
+        where = first_nonfinite((name, local(weight)) for name, weight in named)
+        if self.training.world.largest(int(where is not None)):
+            raise diverged("weights became infinite or nan", self.state.step, where=where)
 
     def _started(self) -> RunStarted:
         compute = self.training.compute

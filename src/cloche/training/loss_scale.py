@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 GROWTH_STEPS = 2_000
 SMALLEST = 2.0**-14
+LARGEST = 2.0**127  # the next would not be a float32
 
 
 @dataclass
@@ -25,7 +26,7 @@ class LossScale:
         """A step was good."""
         self.good_steps += 1
         if self.good_steps == GROWTH_STEPS:
-            self.factor *= 2.0
+            self.factor = min(2.0 * self.factor, LARGEST)
             self.good_steps = 0
 
     def shrink(self) -> bool:

@@ -6,12 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from cloche.data.batches import Batch, on_device
 from cloche.errors import SettingError
-from cloche.model.build import Network
-from cloche.training.compiling import compile_blocks
-from cloche.training.objectives import Objective
-from cloche.training.precision import ComputeModel
 
 WORTH_IT = 1.3  # how much faster bfloat16 has to be before `auto` takes it
 
@@ -85,43 +80,20 @@ def matmul_flops(device: str, dtype: torch.dtype) -> float:
     return 2 * size**3 / seconds
 
 
-def measure_step_seconds(
-    masters: Network,
-    objective: Objective,
-    batch: Batch,
-    *,
-    machine: Machine,
-    compiled: bool = False,
-) -> float:
-    """Seconds of one forward and backward pass of this batch, the best of a few."""
-    compute = ComputeModel(masters, dtype=dtype_of(machine.precision))
-    if compiled:
-        compile_blocks(compute.model, dynamic=False)
-    moved = on_device(batch, machine.device)
-
-    def pass_through() -> None:
-        losses = objective(compute.model, moved)
-        torch.stack([term.sum for term in losses.terms.values()]).sum().backward()
-        compute.collect_gradients()
-
-    seconds = _best_seconds(pass_through, device=machine.device, repeats=3)
-    compute.clear_gradients()
-    return seconds
-
-
 def _best_seconds(work: Callable[[], object], *, device: str, repeats: int) -> float:
     work()  # the first call pays for allocation and code generation
     best = float("inf")
     for _ in range(repeats):
-        _wait(device)
+        wait_for(device)
         began = time.perf_counter()
         work()
-        _wait(device)
+        wait_for(device)
         best = min(best, time.perf_counter() - began)
     return best
 
 
-def _wait(device: str) -> None:
+def wait_for(device: str) -> None:
+    """Let the device finish what it was given."""
     if device == "cuda":
         torch.cuda.synchronize()
     elif device == "mps":

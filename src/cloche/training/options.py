@@ -56,8 +56,9 @@ class TrainOptions:
     """Steps in a row whose loss or gradient may be no number: they are left out, and told."""
     statistics_every: int = 0
     """Steps from one row of norms by layer to the next; 0: at evaluations."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Arithmetic of the passes (weights stay float32); auto takes what is faster here."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Arithmetic of the passes (weights stay float32); auto takes float32 or bfloat16, whichever is
+    faster here. float16 is for GPUs without bfloat16: the loss is scaled, to keep within range."""
     compile: Literal["auto", "on", "off"] = "auto"
     """torch.compile; auto is on for CUDA and off for a CPU, where it takes half a minute."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

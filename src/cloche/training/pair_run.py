@@ -54,11 +54,12 @@ from cloche.training.choices import (
     fitting_models,
     make_choice,
     whole_parts,
+    with_room,
 )
 from cloche.training.distributed import share_of_step
 from cloche.training.events import Sampled
 from cloche.training.job import Training
-from cloche.training.machine import Machine, measure_step_seconds
+from cloche.training.machine import Machine
 from cloche.training.objectives import scoring_of
 from cloche.training.options import RunOptions
 from cloche.training.pair_objective import TargetTokens
@@ -67,6 +68,7 @@ from cloche.training.prefetch import Prefetched
 from cloche.training.shared_evaluation import measured_by_first
 from cloche.training.snapshots import saving
 from cloche.training.state import LoopState
+from cloche.training.timing import measure_step
 
 MOST_CONTEXT = 512
 """The longest context that is chosen without being asked for: a longer pair is told of first."""
@@ -153,6 +155,8 @@ def complete_pair_options(
     usual = min(choose_batch(config, steps_tokens=tokens), max(4, len(pairs["train"]) // 8))
     batch = options.train.batch or whole_parts(usual, options.train.accumulate)
     config = replace(config, context=context)
+    longest = replace(config, context=int(pairs["train"].lengths.max()))
+    options = with_room(options, longest, batch=batch, machine=machine)
     step_seconds = None
     if options.train.steps is None:
         step_seconds = _measure(config, pairs["train"], batch, machine=machine, options=options)
@@ -368,5 +372,11 @@ def _measure(
     middle = usual[len(usual) // 4 :][:part]  # of like length, as they come in training
     with torch.random.fork_rng():
         model = build_network(config).to(machine.device)
-        seconds = measure_step_seconds(model, TargetTokens(), pairs.batch(middle), machine=machine)
-    return seconds * options.train.accumulate
+        found = measure_step(
+            model,
+            TargetTokens(),
+            pairs.batch(middle),
+            machine=machine,
+            options=options.train,
+        )
+    return found.seconds(options.train.accumulate)

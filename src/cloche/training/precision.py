@@ -59,10 +59,16 @@ class ComputeModel:
     def clip_gradients(self, largest: float) -> float:
         """The norm of all gradients together, which are scaled down to `largest` where longer.
 
-        0 leaves them as they are.
+        0 leaves them as they are, and so does a norm that is no number: where it came from can
+        still be seen.
         """
-        masters = list(self.masters.parameters())
-        return float(torch.nn.utils.clip_grad_norm_(masters, largest or math.inf, foreach=True))
+        masters = [master for master in self.masters.parameters() if master.grad is not None]
+        gradients = [master.grad for master in masters if master.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
+        total = float(norm)
+        if largest and math.isfinite(total):
+            torch.nn.utils.clip_grads_with_norm_(masters, largest, norm, foreach=True)
+        return total
 
     @torch.no_grad()
     def scale_gradients(self, factor: float) -> None:

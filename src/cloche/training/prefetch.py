@@ -14,7 +14,8 @@ class Prefetched(Generic[AnyBatch]):
     """`make(step, part)`, but with the next step's parts made ahead, in a thread.
 
     What it gives is the same whether or not it was made ahead, so nothing of this shows in a run;
-    an error of `make` comes where its batch is asked for. For CUDA the batches are put into pinned
+    an error of `make` comes where its batch is asked for. `make` is called by one thread alone, so
+    it may keep something from one batch for the next. For CUDA the batches are put into pinned
     memory, from where they reach the device while the processor goes on.
     """
 
@@ -29,10 +30,10 @@ class Prefetched(Generic[AnyBatch]):
 
     def __call__(self, step: int, part: int) -> AnyBatch:
         """The batch of this part of the step."""
-        found = self._ahead.pop((step, part), None)
+        found = self._ahead.pop((step, part), None) or self._begin(step, part)
         if part == 0:
             self._prepare(step + 1)
-        return self._made(step, part) if found is None else found.result()
+        return found.result()
 
     def close(self) -> None:
         """Forget what was made ahead, and end the thread."""
@@ -41,15 +42,18 @@ class Prefetched(Generic[AnyBatch]):
             self._thread.shutdown(wait=True, cancel_futures=True)
             self._thread = None
 
-    def _prepare(self, step: int) -> None:
+    def _begin(self, step: int, part: int) -> Future[AnyBatch]:
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        return self._thread.submit(self._made, step, part)
+
+    def _prepare(self, step: int) -> None:
         wanted = {(step, part) for part in range(self.parts)}
         # a step that was left out, or gone back to, leaves others behind
         keep = wanted | {(step - 1, part) for part in range(self.parts)}
         self._ahead = {key: future for key, future in self._ahead.items() if key in keep}
         for key in sorted(wanted - self._ahead.keys()):
-            self._ahead[key] = self._thread.submit(self._made, *key)
+            self._ahead[key] = self._begin(*key)
 
     def _made(self, step: int, part: int) -> AnyBatch:
         batch = self.make(step, part)

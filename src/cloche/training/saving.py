@@ -42,25 +42,34 @@ class Checkpoints:
 
         A full disk is told as a warning: the training goes on.
         """
-        told = self._outcome(wait=True)
+        told = self.settle()
         try:
             self._start()
         except CheckpointError as exc:
             return [*told, self._failed(self._state.step, exc)]
-        return told if self._thread else [*told, *self._outcome(wait=True)]
+        return told if self._thread else [*told, *self.settle()]
 
     def poll(self) -> list[Event]:
         """What is to be told of a save that is over by now."""
         return self._outcome(wait=False)
 
+    def settle(self) -> list[Event]:
+        """Wait for the save that is being written; what is to be told of it."""
+        return self._outcome(wait=True)
+
+    @property
+    def behind(self) -> bool:
+        """Whether the disk does not yet have the state as it is now."""
+        return self._on_disk != (self._state.step, self._state.evaluated_step)
+
     def finish(self) -> list[Event]:
-        """Have the last state on disk; CheckpointError where that cannot be."""
-        told = self._outcome(wait=True)
-        if self._on_disk != (self._state.step, self._state.evaluated_step):
-            begun = self._start()
-            self._writing = None
-            told.append(self._saved(begun, begun.folder.result()))
-        return told
+        """Have the last state on disk, once all is settled; CheckpointError where that cannot be."""
+        assert self._writing is None, "settled before"
+        if not self.behind:
+            return []
+        begun = self._start()
+        self._writing = None
+        return [self._saved(begun, begun.folder.result())]
 
     def close(self) -> None:
         """Let a save that is being written come to its end."""

@@ -82,9 +82,11 @@ class ShardedModel(ComputeModel):
             for group in meshes.values()
         ]
         norm = torch.stack(norms).norm()
-        for group in meshes.values():
-            torch.nn.utils.clip_grads_with_norm_(group, largest or math.inf, norm)
-        return float(norm)
+        total = float(norm)
+        if largest and math.isfinite(total):
+            for group in meshes.values():
+                torch.nn.utils.clip_grads_with_norm_(group, largest, norm)
+        return total
 
     @torch.no_grad()
     def load(self, state: Mapping[str, Tensor]) -> None:

@@ -14,7 +14,7 @@ from cloche.errors import CheckpointError
 from cloche.model.build import Network
 from cloche.text.tokenizer import SpecialIds
 from cloche.training.choices import Choice
-from cloche.training.distributed import FirstProcessError
+from cloche.training.distributed import FirstProcessError, World
 from cloche.training.job import SaveCheckpoint
 from cloche.training.parts import Parts
 from cloche.training.shards import is_sharded
@@ -39,7 +39,7 @@ def saving(
     """Writes checkpoints/step-..., moves `latest` and `best` to it, and removes what is old."""
     world = parts.world
 
-    def write(folder: Path, state: LoopState, model: Network, trainer: TrainerState) -> str:
+    def write(folder: Path, state: LoopState, model: Network, trainer: TrainerState) -> None:
         save_checkpoint(
             folder,
             model=model,
@@ -51,10 +51,9 @@ def saving(
         )
         link(run, folder, state)
         prune(run, keep=2)
-        return folder.name
 
     def save(state: LoopState) -> Callable[[], Path]:
-        before_save()
+        _agree(world, before_save)
         folder = run / CHECKPOINTS / f"step-{state.step:06}"
         taken = replace(state)
         alone = world.size == 1  # then the training goes on while a copy is written
@@ -68,9 +67,7 @@ def saving(
 
         def write_agreed() -> Path:
             try:
-                world.first_text(lambda: write(folder, taken, _present(model), trainer))
-            except FirstProcessError as exc:
-                raise CheckpointError(str(exc)) from exc
+                _agree(world, lambda: write(folder, taken, _present(model), trainer))
             finally:
                 if trainer.shards is not None and world.first:
                     shutil.rmtree(trainer.shards, ignore_errors=True)
@@ -79,6 +76,19 @@ def saving(
         return write_agreed
 
     return save
+
+
+def _agree(world: World, work: Callable[[], None]) -> None:
+    """Have the first process do it; CheckpointError in all where that fails there."""
+
+    def done() -> str:
+        work()
+        return ""
+
+    try:
+        world.first_text(done)
+    except FirstProcessError as exc:
+        raise CheckpointError(str(exc)) from exc
 
 
 def frozen(model: Network) -> Network:

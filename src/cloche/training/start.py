@@ -38,6 +38,7 @@ from cloche.training.folder import (
 )
 from cloche.training.journal import Journal
 from cloche.training.loop import run_loop
+from cloche.training.loss_scale import LossScale
 from cloche.training.machine import find_device, measure_machine
 from cloche.training.options import RunOptions
 from cloche.training.pair_run import (
@@ -212,7 +213,8 @@ class _Session:
         prepared = self.prepared or open_tokens(self.run / TOKENS, choice.options)
         parts = build_parts(choice, world)
         restored = restore(self.run, parts, prepared, warn=self._warn) if agreement.begun else None
-        state = restored or LoopState(plan=Plan(steps=choice.steps))
+        scale = LossScale() if train.precision == "float16" else None
+        state = restored or LoopState(plan=Plan(steps=choice.steps), loss_scale=scale)
         clock = self._clock(choice, state)
         if state.step >= state.plan.steps:
             self.say(f"This run is already finished, at step {state.step}.")

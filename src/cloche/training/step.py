@@ -3,12 +3,14 @@
 import math
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 
 from cloche.data.batches import Batch, on_device
 from cloche.data.order import mix
 from cloche.errors import ClocheError
+from cloche.training.compiling import not_compiled
 from cloche.training.events import StepDone, StepSkipped
 from cloche.training.job import Training
 from cloche.training.schedule import learning_rate_share
@@ -73,13 +75,12 @@ def take_step(training: Training, state: LoopState) -> StepDone | StepSkipped:
     )
 
 
-def diverged(what: str, value: float, step: int, *, where: str | None = None) -> ClocheError:
-    """The error for a training that left the numbers."""
+def diverged(what: str, step: int, *, where: str | None = None, also: str = "") -> ClocheError:
+    """The error for a training that left the numbers; `what` as "loss became nan"."""
     place = f", first in {where}" if where else ""
     return ClocheError(
-        f"the {what} became {value} at step {step}{place}: a smaller --train.learning-rate usually "
-        "helps, and --train.skip-nonfinite leaves a few such steps out; the last checkpoint is "
-        "untouched"
+        f"the {what} at step {step}{place}: a smaller --train.learning-rate usually helps{also}; "
+        "the last checkpoint is untouched"
     )
 
 
@@ -87,7 +88,7 @@ def _add_gradients(
     training: Training, state: LoopState, parts: Sequence[Batch]
 ) -> tuple[float, dict[str, float], int]:
     """Put the step's gradient on the masters: (loss, metrics, number of targets)."""
-    options, compute = training.options, training.compute
+    compute = training.compute
     totals: dict[str, int] = {}
     for part in parts:
         for term, count in training.objective.counts(part).items():
@@ -98,8 +99,7 @@ def _add_gradients(
     metrics: dict[str, float] = {}
     factor = 1.0 if state.loss_scale is None else state.loss_scale.factor
     for number, part in enumerate(parts):
-        # dropout is a function of (seed, step, part, rank): nothing to restore on resume
-        torch.manual_seed(mix(options.seed, state.step, number, training.world.data_rank))
+        _seed_dropout(training, state, number)
         losses = compute.losses(
             training.objective, on_device(part, training.device), last=number == len(parts) - 1
         )
@@ -121,39 +121,53 @@ def _add_gradients(
     return summed[0], dict(zip(names, mean, strict=True)), max(totals.values())
 
 
+def _seed_dropout(training: Training, state: LoopState, part: int) -> None:
+    """Dropout is a function of (seed, step, part, rank): nothing to restore on resume."""
+    torch.manual_seed(mix(training.options.seed, state.step, part, training.world.data_rank))
+
+
 def _leave_out(
     training: Training, state: LoopState, parts: Sequence[Batch], *, loss: float, norm: float
 ) -> StepSkipped:
     """Go on to the next step with the weights as they are; ClocheError where that is too much."""
     step = state.step + 1
-    what, value = ("loss", loss) if not math.isfinite(loss) else ("gradient's norm", norm)
     scale = state.loss_scale
     if scale is not None and math.isfinite(loss):
         if not scale.shrink():
-            raise diverged(what, value, step, where=first_nonfinite(_gradients(training)))
+            raise diverged(
+                "gradient left float16's range whatever the loss was scaled by",
+                step,
+                where=first_nonfinite(_gradients(training)),
+                also=", and --train.precision bfloat16 or float32 has the range",
+            )
         state.step = step
         reason = f"a gradient left float16's range; the loss is now scaled by {scale.factor:g}"
         return StepSkipped(step, state.plan.steps, reason, warning=False)
-    where = _first_broken(training, parts)
-    if state.skipped >= training.options.skip_nonfinite:
-        raise diverged(what, value, step, where=where)
+    what = f"loss became {loss}" if not math.isfinite(loss) else f"gradient's norm became {norm}"
+    where = _first_broken(training, state, parts)
+    allowed = training.options.skip_nonfinite
+    if state.skipped >= allowed:
+        also = ", and --train.skip-nonfinite leaves a few such steps out"
+        if allowed:
+            also = f" ({allowed} such steps in a row were left out before it)"
+        raise diverged(what, step, where=where, also=also)
     state.step = step
     state.skipped += 1
     place = f", first in {where}" if where else ""
-    reason = (
-        f"the {what} became {value}{place}; the step is left out "
-        f"({state.skipped} of {training.options.skip_nonfinite} in a row)"
-    )
+    reason = f"the {what}{place}; the step is left out ({state.skipped} of {allowed} in a row)"
     return StepSkipped(step, state.plan.steps, reason, warning=True)
 
 
-def _first_broken(training: Training, parts: Sequence[Batch]) -> str | None:
+def _first_broken(training: Training, state: LoopState, parts: Sequence[Batch]) -> str | None:
     """The part of the model whose output, or else whose gradient, is the first that broke."""
     compute = training.compute
+    # what is compiled does not call its parts one by one
+    eager = not_compiled() if training.options.compile == "on" else nullcontext()
 
     def forward() -> None:
-        with torch.no_grad():
-            for part in parts:
+        with torch.no_grad(), eager:
+            for number, part in enumerate(parts):
+                _seed_dropout(training, state, number)
                 compute.losses(training.objective, on_device(part, training.device), last=True)
 
     if training.world.size == 1:
