@@ -4,16 +4,16 @@ Run as a script by test_distributed.py, in processes of their own; `--then` part
 """
 
 import sys
+from functools import partial
 from itertools import groupby
 
 import torch
 
 from cloche.cli.main import main
-from cloche.training.optim import Muon
+from cloche.training import optim
 
 if __name__ == "__main__":
-    assert Muon.__init__.__kwdefaults__ is not None
-    Muon.__init__.__kwdefaults__["newton_schulz_dtype"] = torch.float32
+    optim.Muon = partial(optim.Muon, newton_schulz_dtype=torch.float32)  # pyright: ignore
     statuses = [
         main(list(command))
         for parting, command in groupby(sys.argv[1:], key=lambda word: word == "--then")

@@ -7,11 +7,17 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from cloche.cli.main import main
+from cloche.training import optim
+from cloche.training.events import Event, Listener, StepDone
+from cloche.training.start import train
 
 SCRIPT = str(Path(__file__).with_name("exact_muon.py"))
 COMMAND = [sys.executable, "-m", "cloche"]
@@ -24,6 +30,7 @@ SETTINGS = {
     "batch": 8,
     "precision": "float32",
     "eval-every": 25,
+    "eval-batches": 2,
     "save-every": 25,
     "sample-tokens": 4,
     "trackers": "none",
@@ -56,10 +63,10 @@ def free_port() -> int:
         return found.getsockname()[1]
 
 
-def run_processes(count: int, *words: str, timeout: float = 120) -> list[str]:
-    """What each of so many processes, started without a launcher, says on standard error."""
+def start_processes(count: int, *words: str) -> list[subprocess.Popen]:
+    """So many processes, started without a launcher."""
     place = {"MASTER_ADDR": "localhost", "MASTER_PORT": free_port(), "WORLD_SIZE": count}
-    started = [
+    return [
         subprocess.Popen(
             [sys.executable, SCRIPT, *words],
             env=environment(RANK=rank, **place),
@@ -68,15 +75,13 @@ def run_processes(count: int, *words: str, timeout: float = 120) -> list[str]:
         )
         for rank in range(count)
     ]
-    said = [process.communicate(timeout=timeout)[1] for process in started]
-    assert [process.returncode for process in started] == [0] * count, "\n".join(said)
+
+
+def what_they_say(started: list[subprocess.Popen], *, status: int = 0) -> list[str]:
+    """What each says on standard error, when all have ended with this status."""
+    said = [process.communicate(timeout=120)[1] for process in started]
+    assert [process.returncode for process in started] == [status] * len(said), "\n".join(said)
     return said
-
-
-def run_alone(*words: str) -> None:
-    subprocess.run(
-        [sys.executable, SCRIPT, *words], env=environment(), check=True, capture_output=True
-    )
 
 
 def step_losses(run: Path) -> list[float]:
@@ -121,10 +126,11 @@ def text(tmp_path_factory) -> Path:
 def alone(text, tmp_path_factory) -> Path:
     """The runs of one process, `muon` and `adamw`, in this folder."""
     folder = tmp_path_factory.mktemp("alone")
-    muon, adamw = (
-        training(text, folder / name, "--train.optimizer", name) for name in ("muon", "adamw")
-    )
-    run_alone(*muon, "--then", *adamw)
+    with pytest.MonkeyPatch.context() as patch:
+        exact = partial(optim.Muon, newton_schulz_dtype=torch.float32)
+        patch.setattr(optim, "Muon", exact)
+        for name in ("muon", "adamw"):
+            assert main(training(text, folder / name, "--train.optimizer", name)) == 0
     return folder
 
 
@@ -135,7 +141,7 @@ def together(text, tmp_path_factory) -> Path:
     words: list[str] = []
     for way, options in WAYS.items():
         words += ["--then", *training(text, folder / way, *options)]
-    said = run_processes(2, *words[1:])
+    said = what_they_say(start_processes(2, *words[1:]))
     (folder / "said-by-second").write_text(said[1])
     return folder
 
@@ -160,32 +166,34 @@ def test_a_sharded_checkpoint_holds_no_pickle_and_each_process_wrote_its_part(to
 
 def test_two_then_one_then_three_processes_see_the_same_samples(text, alone, tmp_path):
     run = tmp_path / "run"
-    adamw = ["--train.optimizer", "adamw"]
+    adamw = training(text, run, "--train.optimizer", "adamw")
     fsdp = [*adamw, "--train.parallel", "fsdp"]
-    command = [*COMMAND, *training(text, run, *fsdp), "--nproc", "2"]
-    begun = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
-    wait_for_step(run, 5, begun)
-    begun.send_signal(signal.SIGTERM)
-    said = begun.communicate(timeout=60)[1]
-    assert begun.returncode == 128 + signal.SIGTERM, said
+    two = start_processes(2, *fsdp)
+    wait_for_step(run, 5, two[0])
+    two[1].send_signal(signal.SIGTERM)  # one is asked, all end, after the same step
+    said = what_they_say(two, status=128 + signal.SIGTERM)
     stopped_at = steps_done(run)
-    assert f"Stopped at step {stopped_at}, all saved." in said
-    assert said.count("Stopped at") == 1
+    assert f"Stopped at step {stopped_at}, all saved." in said[0]
 
-    again = [*COMMAND, *training(text, run, *adamw), "--resume"]
-    single = subprocess.Popen(again, env=environment(), stderr=subprocess.DEVNULL)
-    wait_for_step(run, stopped_at + 5, single)
-    single.send_signal(signal.SIGINT)
-    assert single.wait(timeout=60) == 128 + signal.SIGINT
+    one = train(out=run, resume=True, listeners=[interrupt_at(stopped_at + 5)])
+    assert (one.step, one.finished, one.signal) == (stopped_at + 5, False, signal.SIGINT)
 
-    run_processes(3, *training(text, run, *fsdp), "--resume")
+    what_they_say(start_processes(3, *fsdp, "--resume"))
     assert_same(run, alone / "adamw", rtol=1e-5)
+
+
+def interrupt_at(step: int) -> Listener:
+    def listen(event: Event) -> None:
+        if isinstance(event, StepDone) and event.step == step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return listen
 
 
 def test_a_killed_process_is_started_again_and_the_run_ends_equal(text, together, tmp_path):
     run = tmp_path / "run"
     launcher = [*TORCHRUN, "--nproc-per-node", "2", "--max-restarts", "1", SCRIPT]
-    command = [*launcher, *training(text, run, *WAYS["fsdp"])]
+    command = [*launcher, *training(text, run, *WAYS["ddp"])]
     process = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
     wait_for_step(run, 27, process)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
@@ -196,7 +204,7 @@ def test_a_killed_process_is_started_again_and_the_run_ends_equal(text, together
     said = process.communicate(timeout=90)[1]
     assert process.returncode == 0, said
     assert "from step 25" in said
-    ends = [folder / "latest" / "model.safetensors" for folder in (run, together / "fsdp")]
+    ends = [folder / "latest" / "model.safetensors" for folder in (run, together / "ddp")]
     assert ends[0].read_bytes() == ends[1].read_bytes()
 
 

@@ -10,6 +10,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
@@ -31,11 +32,6 @@ class FirstProcessError(ClocheError):
 
 class LostProcessError(ClocheError):
     """Another process of the training is gone, and with it this step."""
-
-
-def is_loss(exc: RuntimeError) -> bool:
-    """Whether this is how gloo, NCCL and the store say that another process is gone."""
-    return isinstance(exc, dist.DistError) or "gloo" in str(exc)
 
 
 class World:
@@ -218,6 +214,21 @@ def naps() -> Iterator[None]:
         yield
         time.sleep(nap)
         nap = min(2 * nap, LONGEST_NAP)
+
+
+@contextmanager
+def losses_told(world: World) -> Iterator[None]:
+    """Inside, the loss of another process is a LostProcessError, whoever notices it."""
+    try:
+        yield
+    except RuntimeError as exc:
+        # how NCCL and the store say it, and how gloo does
+        if world.size == 1 or not (isinstance(exc, dist.DistError) or "gloo" in str(exc)):
+            raise
+        raise LostProcessError(
+            f"another process of this training is gone, and all {world.size} go on together or not "
+            "at all; the last checkpoint is untouched"
+        ) from exc
 
 
 def this_launch() -> Launch | None:

@@ -27,13 +27,7 @@ from cloche.training.assemble import build_parts, make_training, restore
 from cloche.training.choices import DEFAULT_MINUTES, OVERHEAD, Choice, complete_options, describe
 from cloche.training.compiling import keep_compiled_code
 from cloche.training.counted_run import count_run
-from cloche.training.distributed import (
-    LostProcessError,
-    World,
-    is_loss,
-    this_launch,
-    this_world,
-)
+from cloche.training.distributed import World, losses_told, this_launch, this_world
 from cloche.training.events import Event, Listener, Notice
 from cloche.training.folder import (
     claimed,
@@ -130,15 +124,8 @@ def train(
     with ExitStack() as stack:
         agreed = world.first_text(begin)
         stack.callback(world.leave)
-        try:
+        with losses_told(world):
             return session.go_on(agreed)
-        except RuntimeError as exc:
-            if world.size == 1 or not is_loss(exc):
-                raise
-            raise LostProcessError(
-                f"another process of this training is gone, and its {world.size} go on together or "
-                f"not at all; the last checkpoint in {run} is untouched"
-            ) from exc
 
 
 def default_folder(names: Sequence[str]) -> Path:
