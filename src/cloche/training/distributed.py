@@ -8,7 +8,9 @@ nothing and costs nothing.
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
@@ -99,7 +101,8 @@ class ManyProcesses(World):
     def __init__(self, launch: Launch) -> None:
         self.rank, self.size, self.local_rank = launch.rank, launch.size, launch.local_rank
         # the launcher's own store where it has one, else one that the first process serves
-        self._store, _, _ = next(dist.rendezvous("env://", launch.rank, launch.size))
+        store, _, _ = next(dist.rendezvous("env://", launch.rank, launch.size))
+        self._store = dist.PrefixStore(meet(store, rank=launch.rank, size=launch.size), store)
         self._texts = 0
 
     def join(self, device: str, *, tensor_parallel: int = 1) -> None:
@@ -172,11 +175,60 @@ class ManyProcesses(World):
             dist.destroy_process_group()
 
     def _wait_for(self, key: str) -> bytes:
-        nap = 0.001
-        while not self._store.check([key]):
-            time.sleep(nap)
-            nap = min(2 * nap, LONGEST_NAP)
+        for _ in naps():
+            if self._store.check([key]):
+                break
         return self._store.get(key)
+
+
+def meet(store: dist.Store, *, rank: int, size: int) -> str:
+    """A name for this meeting of all processes, the same in all, that no earlier one had.
+
+    The launcher's store keeps what processes wrote before they were started anew, and says nothing
+    of it. So the first process names the meeting, each other answers with a word of its own, and
+    the first one's list of these words is the proof, for each, that it is not an old one's.
+    """
+    own = uuid.uuid4().hex
+    if rank == 0:
+        store.set("cloche-meeting", own)
+        answers = [f"{own}/{other}" for other in range(1, size)]
+        for _ in naps():
+            if not answers or store.check(answers):
+                break
+        store.set(f"{own}/all", " ".join(store.get(answer).decode() for answer in answers))
+        return own
+    for _ in naps():
+        if not store.check(["cloche-meeting"]):
+            continue
+        meeting = store.get("cloche-meeting").decode()
+        store.set(f"{meeting}/{rank}", own)
+        if store.check([f"{meeting}/all"]) and own in store.get(f"{meeting}/all").decode().split():
+            return meeting
+    raise AssertionError("naps never end")
+
+
+def naps() -> Iterator[None]:
+    """Comes again and again, soon at first and then every LONGEST_NAP seconds."""
+    nap = 0.001
+    while True:
+        yield
+        time.sleep(nap)
+        nap = min(2 * nap, LONGEST_NAP)
+
+
+@contextmanager
+def losses_told(world: World) -> Iterator[None]:
+    """Inside, the loss of another process is a LostProcessError, whoever notices it."""
+    try:
+        yield
+    except RuntimeError as exc:
+        # how NCCL and the store say it, and how gloo does
+        if world.size == 1 or not (isinstance(exc, dist.DistError) or "gloo" in str(exc)):
+            raise
+        raise LostProcessError(
+            f"another process of this training is gone, and all {world.size} go on together or not "
+            "at all; the last checkpoint is untouched"
+        ) from exc
 
 
 def this_launch() -> Launch | None:

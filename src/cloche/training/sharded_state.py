@@ -5,6 +5,7 @@ format keeps a pickle (`.metadata`), and this one takes nested states and single
 word and loses them: it is given flat names and true tensors alone; numbers go to state.json.
 """
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
 
 from cloche.errors import CheckpointError
-from cloche.training.distributed import World
+from cloche.training.distributed import FirstProcessError, World
 from cloche.training.optim import Optimizers
 from cloche.training.shards import local, whole
 from cloche.weights.tensors import read_headers, read_tensors
@@ -45,10 +46,14 @@ def write_shards(folder: Path, tensors: Mapping[str, Tensor], *, world: World) -
         problem = exc
     if world.largest(int(problem is not None)):
         raise CheckpointError(f"{folder} cannot be written: {problem or 'see another process'}")
+    try:
+        world.first_text(lambda: require_whole(folder, tensors))
+    except FirstProcessError as exc:
+        raise CheckpointError(str(exc)) from exc
 
 
-def require_whole(folder: Path, tensors: Mapping[str, Tensor]) -> None:
-    """CheckpointError where the shards in the folder are not the whole of these tensors."""
+def require_whole(folder: Path, tensors: Mapping[str, Tensor]) -> str:
+    """How many tensors lie in the folder; CheckpointError where shards of these are missing."""
     found: dict[str, int] = {}
     for path in sorted(folder.glob("*.safetensors")):
         for name, stored in read_headers(path).items():
@@ -59,6 +64,7 @@ def require_whole(folder: Path, tensors: Mapping[str, Tensor]) -> None:
             raise CheckpointError(
                 f"{folder} holds {found.get(name, 0)} of the {tensor.numel()} numbers of {name}"
             )
+    return f"{len(found)} tensors"
 
 
 def read_shards(folder: Path, optimizers: Optimizers, numbers: Mapping[str, float]) -> None:
@@ -72,7 +78,10 @@ def read_shards(folder: Path, optimizers: Optimizers, numbers: Mapping[str, floa
             name: torch.zeros_like(optimizers.parameter_of(name)) for name in sorted(names)
         }
         reader = HuggingFaceStorageReader(path=str(folder))
-        dcp.load(targets, storage_reader=reader, no_dist=True)
+        with warnings.catch_warnings():
+            # each process reads for itself, which is what it warns of
+            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+            dcp.load(targets, storage_reader=reader, no_dist=True)
     except (dcp.CheckpointException, ValueError, AssertionError) as exc:
         raise CheckpointError(f"{folder} does not fit this run: {_cause(exc)}") from exc
     steps = {name: torch.tensor(value) for name, value in numbers.items()}

@@ -27,7 +27,7 @@ from cloche.training.assemble import build_parts, make_training, restore
 from cloche.training.choices import DEFAULT_MINUTES, OVERHEAD, Choice, complete_options, describe
 from cloche.training.compiling import keep_compiled_code
 from cloche.training.counted_run import count_run
-from cloche.training.distributed import World, this_launch, this_world
+from cloche.training.distributed import World, losses_told, this_launch, this_world
 from cloche.training.events import Event, Listener, Notice
 from cloche.training.folder import (
     claimed,
@@ -125,7 +125,8 @@ def train(
     with ExitStack() as stack:
         agreed = world.first_text(begin)
         stack.callback(world.leave)
-        return session.go_on(agreed)
+        with losses_told(world):
+            return session.go_on(agreed)
 
 
 def default_folder(names: Sequence[str]) -> Path:
