@@ -14,8 +14,9 @@ from cloche.model.initialise import initialise
 from cloche.model.presets import complete
 from cloche.training.events import CheckpointSaved, Evaluated, Notice, RunEnded, StepDone
 from cloche.training.loop import Training, run_loop
+from cloche.training.muon import Muon
 from cloche.training.objectives import NextToken, scoring_of
-from cloche.training.optim import Muon, build_optimizers
+from cloche.training.optim import build_optimizers
 from cloche.training.options import TrainOptions
 from cloche.training.precision import ComputeModel
 from cloche.training.schedule import CURVE_SECONDS, Clock, Plan

@@ -2,7 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from cloche.training.optim import Muon, build_optimizers, orthogonalized
+from cloche.training import muon
+from cloche.training.adamw import AdamW
+from cloche.training.muon import Muon, orthogonalized
+from cloche.training.optim import build_optimizers
 from cloche.training.options import TrainOptions
 
 
@@ -137,3 +140,58 @@ def test_state_of_another_model_is_refused():
     _, optimizers = make()
     with pytest.raises(ValueError, match="no place"):
         optimizers.load_state_tensors({"muon/layers.9.weight/momentum": torch.zeros(1)})
+
+
+def test_adamw_takes_the_very_steps_of_torchs_own():
+    torch.manual_seed(0)
+    starts = [torch.randn(5, 3), torch.randn(4)]
+    ours, theirs = ([nn.Parameter(start.clone()) for start in starts] for _ in range(2))
+    mine = AdamW(
+        [
+            {"params": ours[:1], "lr": 0.01, "weight_decay": 0.1},
+            {"params": ours[1:], "lr": 0.02, "weight_decay": 0.0},
+        ],
+        betas=(0.9, 0.95),
+        eps=1e-10,
+    )
+    reference = torch.optim.AdamW(
+        [
+            {"params": theirs[:1], "lr": 0.01, "weight_decay": 0.1},
+            {"params": theirs[1:], "lr": 0.02, "weight_decay": 0.0},
+        ],
+        betas=(0.9, 0.95),
+        eps=1e-10,
+        fused=True,
+    )
+    for _ in range(5):
+        for parameter, twin in zip(ours, theirs, strict=True):
+            parameter.grad = torch.randn_like(parameter)
+            twin.grad = parameter.grad.clone()
+        mine.step()
+        reference.step()
+    for parameter, twin in zip(ours, theirs, strict=True):
+        assert torch.equal(parameter, twin)
+        assert torch.equal(mine.state[parameter]["exp_avg"], reference.state[twin]["exp_avg"])
+
+
+def test_a_parameter_without_a_gradient_stays():
+    still = nn.Parameter(torch.ones(3))
+    optimizer = AdamW(
+        [{"params": [still], "lr": 0.1, "weight_decay": 0.5}], betas=(0.9, 0.9), eps=0
+    )
+    optimizer.step()
+    assert torch.equal(still, torch.ones(3))
+
+
+def test_many_matrices_are_updated_a_few_at_a_time_with_the_same_outcome(monkeypatch):
+    outcomes = []
+    for together in (1 << 25, 13):
+        monkeypatch.setattr(muon, "TOGETHER_NUMBERS", together)
+        torch.manual_seed(0)
+        matrices = [nn.Parameter(torch.randn(4, 6)) for _ in range(3)]
+        optimizer = Muon(matrices, lr=0.1, newton_schulz_dtype=torch.float32)
+        for matrix in matrices:
+            matrix.grad = torch.randn_like(matrix)
+        optimizer.step()
+        outcomes.append(torch.stack([matrix.detach() for matrix in matrices]))
+    torch.testing.assert_close(*outcomes)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -190,3 +192,15 @@ def test_best_and_latest_lead_to_checkpoints(book, tmp_path):
     cloche.train(book, out=tmp_path / "run", options=SMALL)
     assert os.readlink(tmp_path / "run" / "latest") == "checkpoints/step-000008"
     assert os.readlink(tmp_path / "run" / "best").startswith("checkpoints/step-")
+
+
+def test_a_training_that_compiles_nothing_loads_no_compiler(book, tmp_path):
+    # it takes 1.7 seconds, and PyTorch's own optimizers load it
+    command = (
+        "import sys, cloche\n"
+        f"cloche.train({str(book)!r}, out={str(tmp_path / 'run')!r}, listeners=[], options="
+        "{'train.steps': 2, 'model.layers': 1, 'model.width': 16, 'train.compile': 'off'})\n"
+        "sys.exit(sorted(name for name in sys.modules if name in ('torch._dynamo', 'sympy')))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "[]\n")

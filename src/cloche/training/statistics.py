@@ -15,6 +15,8 @@ import psutil
 import torch
 from torch import Tensor, nn
 
+from cloche.training.shards import whole
+
 if sys.platform != "win32":
     import resource
 
@@ -46,7 +48,7 @@ def tensor_norms(tensors: Sequence[Tensor]) -> Tensor:
     if not tensors:
         return torch.zeros(0)
     norms = torch._foreach_norm(list(tensors), 2)  # pyright: ignore[reportPrivateImportUsage]
-    return torch.stack([norm.float() for norm in norms])
+    return torch.stack([whole(norm.float()) for norm in norms])  # of shards: over all processes
 
 
 def norms_by_layer(names: Sequence[str], norms: Tensor) -> dict[str, float]:
