@@ -15,6 +15,8 @@ import psutil
 import torch
 from torch import Tensor, nn
 
+from cloche.training.shards import is_sharded, whole
+
 if sys.platform != "win32":
     import resource
 
@@ -45,6 +47,8 @@ def tensor_norms(tensors: Sequence[Tensor]) -> Tensor:
     """
     if not tensors:
         return torch.zeros(0)
+    if any(map(is_sharded, tensors)):  # then all processes take part, one tensor after the other
+        return torch.stack([whole(tensor.norm()).float() for tensor in tensors])
     norms = torch._foreach_norm(list(tensors), 2)  # pyright: ignore[reportPrivateImportUsage]
     return torch.stack([norm.float() for norm in norms])
 
@@ -135,7 +139,7 @@ def first_nonfinite(tensors: Named) -> str | None:
     below it: the layer nearest to the output is where it began. None where all are finite.
     """
     for name, tensor in reversed(list(tensors)):
-        if not torch.isfinite(tensor).all():
+        if not torch.isfinite(whole(tensor)).all():
             return layer_of(name)
     return None
 
