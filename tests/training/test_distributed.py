@@ -40,6 +40,7 @@ WAYS = {
     "fsdp": ["--train.optimizer", "adamw", "--train.parallel", "fsdp"],
     "tensor": ["--train.optimizer", "muon", "--train.tensor-parallel", "2"],
 }
+AVERAGED = ["--train.optimizer", "adamw", "--train.average", "0.9"]
 CLOSE = {"ddp": 1e-4, "fsdp": 1e-5, "tensor": 1e-4}
 
 
@@ -124,13 +125,14 @@ def text(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def alone(text, tmp_path_factory) -> Path:
-    """The runs of one process, `muon` and `adamw`, in this folder."""
+    """The runs of one process, `muon`, `adamw` and `averaged`, in this folder."""
     folder = tmp_path_factory.mktemp("alone")
     with pytest.MonkeyPatch.context() as patch:
         exact = partial(optim.Muon, newton_schulz_dtype=torch.float32)
         patch.setattr(optim, "Muon", exact)
         for name in ("muon", "adamw"):
             assert main(training(text, folder / name, "--train.optimizer", name)) == 0
+    assert main(training(text, folder / "averaged", *AVERAGED)) == 0
     return folder
 
 
@@ -166,7 +168,7 @@ def test_a_sharded_checkpoint_holds_no_pickle_and_each_process_wrote_its_part(to
 
 def test_two_then_one_then_three_processes_see_the_same_samples(text, alone, tmp_path):
     run = tmp_path / "run"
-    adamw = training(text, run, "--train.optimizer", "adamw")
+    adamw = training(text, run, *AVERAGED)
     fsdp = [*adamw, "--train.parallel", "fsdp"]
     two = start_processes(2, *fsdp)
     wait_for_step(run, 5, two[0])
@@ -179,7 +181,7 @@ def test_two_then_one_then_three_processes_see_the_same_samples(text, alone, tmp
     assert (one.step, one.finished, one.signal) == (stopped_at + 5, False, signal.SIGINT)
 
     what_they_say(start_processes(3, *fsdp, "--resume"))
-    assert_same(run, alone / "adamw", rtol=1e-5)
+    assert_same(run, alone / "averaged", rtol=1e-5)
 
 
 def interrupt_at(step: int) -> Listener:

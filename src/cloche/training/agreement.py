@@ -110,8 +110,6 @@ def share_out(choice: Choice, world: World) -> Choice:
         parallel = "fsdp" if tensor_parallel > 1 else _roomier(choice)
     problems = _size_problems(choice, world, tensor_parallel=tensor_parallel)
     problems += sharding_problems(config, parallel=parallel, tensor_parallel=tensor_parallel)
-    if parallel == "fsdp" and options.average:
-        problems.append("train.average needs whole weights in each process: use train.parallel ddp")
     if problems:
         raise SettingError(join_problems(problems))
     train = replace(options, parallel=parallel)

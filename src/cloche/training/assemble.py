@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cloche.data.batches import Batch, fixed_starts, training_windows
 from cloche.data.prepare import PreparedText
@@ -36,7 +35,7 @@ from cloche.training.prefetch import Prefetched
 from cloche.training.recomputing import recompute_blocks
 from cloche.training.replicas import ReplicatedModel
 from cloche.training.shared_evaluation import shared_mean_loss
-from cloche.training.snapshots import apart, learned_special_ids, link, saving
+from cloche.training.snapshots import MASTERS, apart, learned_special_ids, link, saving
 from cloche.training.state import LoopState
 from cloche.weights.checkpoint import TrainerState, load_network, load_trainer
 from cloche.weights.history import (
@@ -104,11 +103,11 @@ def restore(
     model, _ = load_network(folder)
     try:
         parts.compute.load(model.state_dict())
-        masters, others = apart(trainer.tensors)
+        masters, others = apart(_trainer_tensors(parts, trainer))
         if parts.average is not None:
             parts.average.load(masters)  # what is saved as the model is the average
         parts.compute.refresh()
-        _restore_optimizers(parts, replace(trainer, tensors=others))
+        parts.optimizers.load_state_tensors(others)
         state = LoopState.from_values(trainer.values["loop"])
         if parts.world.first:  # a kill may have come between the checkpoint and its links
             link(run, folder, state)
@@ -117,14 +116,21 @@ def restore(
         raise CheckpointError(f"{folder}/trainer does not fit this run: {exc}") from exc
 
 
-def _restore_optimizers(parts: Parts, trainer: TrainerState) -> None:
-    """Put the optimizers' state back, however many processes saved it and go on with it."""
+def _trainer_tensors(parts: Parts, trainer: TrainerState) -> dict[str, Tensor]:
+    """The training state's tensors, however many processes saved it and go on with it."""
     if trainer.shards is None:
-        parts.optimizers.load_state_tensors(trainer.tensors)
-        return
+        return trainer.tensors
     from cloche.training.sharded_state import read_shards
 
-    read_shards(trainer.shards, parts.optimizers, trainer.values["optimizer_numbers"])
+    masters = dict(parts.compute.masters.named_parameters())
+
+    def parameter_of(name: str) -> Tensor:
+        own = masters.get(name.removeprefix(MASTERS)) if name.startswith(MASTERS) else None
+        return parts.optimizers.parameter_of(name) if own is None else own
+
+    return read_shards(
+        trainer.shards, trainer.values["optimizer_numbers"], parameter_of=parameter_of
+    )
 
 
 def newest_trainer(

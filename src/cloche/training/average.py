@@ -11,6 +11,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from cloche.training.shards import like, local
+
 
 class WeightAverage:
     """The average of a model's parameters over the steps, in float32.
@@ -47,7 +49,7 @@ class WeightAverage:
         """Take the model's weights as the average, and give the model these in their place."""
         for name, parameter in self.masters.named_parameters():
             self.tensors[name].copy_(parameter)
-            parameter.copy_(masters[name])
+            local(parameter).copy_(local(like(masters[name], parameter)))
 
     @torch.no_grad()
     def _swap(self) -> None:

@@ -178,7 +178,7 @@ class _Sitting:
         training = self.training
         eager = not_compiled() if training.options.compile == "on" else nullcontext()
         with self.averaged(), eager:
-            metrics = training.evaluate(training.compute.evaluated)
+            metrics = training.compute.evaluate(training.evaluate)
             write = training.write_sample
             return metrics, [] if write is None else [write(step)]
 

@@ -7,7 +7,7 @@ precision, refreshed once a step; its gradients are added up in float32 on the m
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -28,12 +28,14 @@ class ComputeModel:
         self.separate = dtype != torch.float32
         self.model = copy.deepcopy(masters).to(dtype) if self.separate else masters
         self.pairs = list(zip(masters.parameters(), self.model.parameters(), strict=True))
-        self.evaluated: nn.Module = self.model
-        """The model as it is called outside of training steps."""
 
     def losses(self, objective: Objective, batch: Batch, *, last: bool) -> Losses:  # noqa: ARG002
         """The forward pass of one part of a step; `last` says that no other part follows."""
         return objective(self.model, batch)
+
+    def evaluate(self, work: Callable[[nn.Module], dict[str, float]]) -> dict[str, float]:
+        """What `work` gives for the model, between training steps."""
+        return work(self.model)
 
     @torch.no_grad()
     def refresh(self) -> None:

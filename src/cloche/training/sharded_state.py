@@ -6,7 +6,7 @@ word and loses them: it is given flat names and true tensors alone; numbers go t
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceSt
 
 from cloche.errors import CheckpointError
 from cloche.training.distributed import FirstProcessError, World
-from cloche.training.optim import Optimizers
 from cloche.training.shards import local, whole
 from cloche.weights.tensors import read_headers, read_tensors
 
@@ -67,25 +66,25 @@ def require_whole(folder: Path, tensors: Mapping[str, Tensor]) -> str:
     return f"{len(found)} tensors"
 
 
-def read_shards(folder: Path, optimizers: Optimizers, numbers: Mapping[str, float]) -> None:
-    """Put the state back into the optimizers, however many processes wrote it and read it.
+def read_shards(
+    folder: Path, numbers: Mapping[str, float], *, parameter_of: Callable[[str], Tensor]
+) -> dict[str, Tensor]:
+    """The whole state by name, each tensor cut as the parameter that `parameter_of` its name gives.
 
-    Each reads what it needs. Raises CheckpointError where the files do not fit this model.
+    However many processes wrote it and read it, each reads what it needs. Raises CheckpointError
+    where the files do not fit this model.
     """
     try:
         names = {name for path in folder.glob("*.safetensors") for name in read_headers(path)}
-        targets: dict[str, Any] = {
-            name: torch.zeros_like(optimizers.parameter_of(name)) for name in sorted(names)
-        }
+        found: dict[str, Any] = {name: torch.zeros_like(parameter_of(name)) for name in names}
         reader = HuggingFaceStorageReader(path=str(folder))
         with warnings.catch_warnings():
             # each process reads for itself, which is what it warns of
             warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-            dcp.load(targets, storage_reader=reader, no_dist=True)
+            dcp.load(found, storage_reader=reader, no_dist=True)
     except (dcp.CheckpointException, ValueError, AssertionError) as exc:
         raise CheckpointError(f"{folder} does not fit this run: {_cause(exc)}") from exc
-    steps = {name: torch.tensor(value) for name, value in numbers.items()}
-    optimizers.load_state_tensors({**targets, **steps})
+    return {**found, **{name: torch.tensor(value) for name, value in numbers.items()}}
 
 
 def _require_as_written(folder: Path, tensors: Mapping[str, Tensor], *, number: int) -> None:

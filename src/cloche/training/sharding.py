@@ -11,7 +11,7 @@ https://arxiv.org/abs/1909.08053
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -58,7 +58,6 @@ class ShardedModel(ComputeModel):
                 module.set_gradient_divide_factor(1.0)
                 module.set_force_sum_reduction_for_comms(True)
         self.pairs = [(shards, shards) for shards in masters.parameters()]
-        self.evaluated = _Evaluated(self._root)
 
     def losses(self, objective: Objective, batch: Batch, *, last: bool) -> Losses:  # noqa: ARG002
         """The objective's; each part's gradients are summed at once, onto the shards."""
@@ -70,6 +69,15 @@ class ShardedModel(ComputeModel):
 
         self._root(work)
         return found[0]
+
+    @torch.no_grad()
+    def evaluate(self, work: Callable[[nn.Module], dict[str, float]]) -> dict[str, float]:
+        """What `work` gives for the model; all call its blocks equally often."""
+        try:
+            return self._root(work)
+        finally:
+            if isinstance(self._root, FSDPModule):
+                self._root.reshard()  # no backward pass will
 
     def clip_gradients(self, largest: float) -> float:
         """The norm of all gradients together, which are scaled down to `largest` where longer."""
@@ -112,22 +120,6 @@ class ShardedModel(ComputeModel):
         if isinstance(network, Decoder):
             network.tie_weights()
         return network
-
-
-class _Evaluated(nn.Module):
-    """The sharded model, called as the model itself is."""
-
-    def __init__(self, root: Called) -> None:
-        super().__init__()
-        self.root = root
-
-    def forward(self, *args: Any, **options: Any) -> Any:
-        """What the model gives."""
-        try:
-            return self.root(lambda model: model(*args, **options))
-        finally:
-            if isinstance(self.root, FSDPModule) and not torch.is_grad_enabled():
-                self.root.reshard()  # no backward pass will
 
 
 class OnOwnHeads(ParallelStyle):

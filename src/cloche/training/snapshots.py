@@ -130,10 +130,10 @@ def _trainer_state(
     """What the training needs to go on; from many processes, where each holds a shard of it."""
     tensors = parts.optimizers.state_tensors()
     values = {"loop": state.to_values(), "sources": list(prepared.train.metadata.sources)}
+    if parts.average is not None:
+        named = parts.compute.masters.named_parameters()
+        tensors |= {MASTERS + name: weight.detach() for name, weight in named}
     if not any(map(is_sharded, tensors.values())):
-        if parts.average is not None:
-            named = parts.compute.masters.named_parameters()
-            tensors |= {MASTERS + name: weight.detach() for name, weight in named}
         return TrainerState(tensors, values)
     # imported here: it takes most of a second, which a process alone need not wait for
     from cloche.training.sharded_state import split_numbers, write_shards

@@ -15,7 +15,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from cloche.training.shards import whole
+from cloche.training.shards import is_sharded, whole
 
 if sys.platform != "win32":
     import resource
@@ -47,8 +47,10 @@ def tensor_norms(tensors: Sequence[Tensor]) -> Tensor:
     """
     if not tensors:
         return torch.zeros(0)
+    if any(map(is_sharded, tensors)):  # then all processes take part, one tensor after the other
+        return torch.stack([whole(tensor.norm()).float() for tensor in tensors])
     norms = torch._foreach_norm(list(tensors), 2)  # pyright: ignore[reportPrivateImportUsage]
-    return torch.stack([whole(norm.float()) for norm in norms])  # of shards: over all processes
+    return torch.stack([norm.float() for norm in norms])
 
 
 def norms_by_layer(names: Sequence[str], norms: Tensor) -> dict[str, float]:
@@ -137,7 +139,7 @@ def first_nonfinite(tensors: Named) -> str | None:
     below it: the layer nearest to the output is where it began. None where all are finite.
     """
     for name, tensor in reversed(list(tensors)):
-        if not torch.isfinite(tensor).all():
+        if not torch.isfinite(whole(tensor)).all():
             return layer_of(name)
     return None
 
