@@ -63,7 +63,7 @@ class Checkpoints:
         return self._on_disk != (self._state.step, self._state.evaluated_step)
 
     def finish(self) -> list[Event]:
-        """Have the last state on disk, once all is settled; CheckpointError where that cannot be."""
+        """Have the last state on disk, once all is settled; CheckpointError if that cannot be."""
         assert self._writing is None, "settled before"
         if not self.behind:
             return []
