@@ -48,7 +48,7 @@ def test_muon_takes_the_same_steps_as_torchs_own(shape):
     start = torch.randn(shape)
     ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
     optimizers = [
-        Muon([ours], lr=0.1, weight_decay=0.1),
+        Muon([ours], lr=0.1, weight_decay=0.1, newton_schulz_steps=5),
         torch.optim.Muon([theirs], lr=0.1, weight_decay=0.1, adjust_lr_fn="original"),
     ]
     for _ in range(5):

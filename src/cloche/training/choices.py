@@ -26,6 +26,7 @@ from cloche.planning.budget import (
 from cloche.planning.flops import parameter_count
 from cloche.training.compiling import choose_compile
 from cloche.training.machine import Machine
+from cloche.training.muon import MOMENTUM
 from cloche.training.objectives import NextToken
 from cloche.training.options import RunOptions, TrainOptions
 from cloche.training.room import find_room
@@ -38,6 +39,10 @@ NOMINAL_FLOPS = 3e11
 """A laptop's bfloat16 peak: stands in for a measurement where a run is given in steps, so that
 the same command chooses the same model everywhere."""
 LEARNING_RATES = {"muon": 0.02, "adamw": 0.001}
+USUAL_STEPS, SHORT_STEPS = 700, 400
+"""Muon's rate was found for the first; in shorter runs more is better, and of momentum less
+(docs/log.md)."""
+MOST_RATE, SHORT_MOMENTUM = 0.04, 0.9
 BIGRAM_LEARNING_RATE = 0.02
 SAVING_SECONDS = 1.0
 """A sample and a checkpoint of a small model, before they have been measured."""
@@ -254,7 +259,10 @@ def complete_train(
     optimizer = given.optimizer
     if optimizer == "auto":
         optimizer = "adamw" if config.family == "bigram" else "muon"
-    rate = BIGRAM_LEARNING_RATE if config.family == "bigram" else LEARNING_RATES[optimizer]
+    rate = BIGRAM_LEARNING_RATE if config.family == "bigram" else usual_rate(optimizer, steps=steps)
+    momentum = given.momentum
+    if momentum is None and optimizer == "muon":
+        momentum = SHORT_MOMENTUM if steps <= SHORT_STEPS else MOMENTUM
     interval = given.eval_every or choose_interval(steps)
     return replace(
         given,
@@ -262,6 +270,7 @@ def complete_train(
         optimizer=optimizer,
         decay=DECAY if given.decay is None and given.schedule == "linear" else given.decay,
         learning_rate=given.learning_rate or rate,
+        momentum=momentum,
         precision=machine.precision,
         device=machine.device,
         compile=given.compile if given.compile != "auto" else _usual_compile(machine),
@@ -269,6 +278,15 @@ def complete_train(
         eval_batches=given.eval_batches or choose_eval_batches(steps),
         save_every=given.save_every or interval,
     )
+
+
+def usual_rate(optimizer: Literal["muon", "adamw"], *, steps: int) -> float:
+    """The peak learning rate for a run of so many steps; short runs of Muon take longer steps."""
+    usual = LEARNING_RATES[optimizer]
+    if optimizer == "adamw":
+        return usual
+    longer = usual * (USUAL_STEPS / steps) ** 0.5
+    return round(min(MOST_RATE, max(usual, longer)), 4)
 
 
 def with_room(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from cloche.training.adamw import AdamW
-from cloche.training.muon import Muon
+from cloche.training.muon import MOMENTUM, Muon
 from cloche.training.optimizer import Optimizer
 from cloche.training.options import TrainOptions
 from cloche.training.shards import like
@@ -73,9 +73,14 @@ def build_optimizers(
     if options.optimizer != "adamw" and blocks:
         inside = set(blocks)
         rest = [p for p in named.values() if p not in inside]
-        muon = Muon(blocks, lr=learning_rate, weight_decay=options.weight_decay)
-        # measured with muon at 0.02: the rest at 0.003 (docs/log.md)
-        parts = {"muon": muon, "adamw": _adamw(rest, lr=0.15 * learning_rate, weight_decay=0.0)}
+        muon = Muon(
+            blocks,
+            lr=learning_rate,
+            momentum=MOMENTUM if options.momentum is None else options.momentum,
+            weight_decay=options.weight_decay,
+        )
+        rate = options.rest_rate * learning_rate
+        parts = {"muon": muon, "adamw": _adamw(rest, lr=rate, weight_decay=0.0)}
     else:
         parts = {
             "adamw": _adamw(named.values(), lr=learning_rate, weight_decay=options.weight_decay)

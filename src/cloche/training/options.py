@@ -28,6 +28,10 @@ class TrainOptions:
     """Parts a batch is computed in, one after the other: less memory, the same result."""
     learning_rate: float | None = None
     """Peak learning rate: of the matrices with muon, of all weights with adamw."""
+    rest_rate: float = 0.15
+    """With muon, the learning rate of all that it does not move, as a share of its own."""
+    momentum: float | None = None
+    """With muon, how much of its direction each step keeps; less in short runs, when not given."""
     optimizer: Literal["auto", "muon", "adamw"] = "auto"
     """muon moves the matrices of the blocks by Muon, the rest by AdamW; auto: where any are."""
     schedule: Schedule = "linear"
