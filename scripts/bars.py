@@ -5,12 +5,10 @@ minutes to an hour, and their figures go into docs/log.md.
 """
 
 import argparse
-import hashlib
 import json
 import os
 import random
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gguf_bars import exported, published, smollm
+from kill_bars import kills
 from pair_bars import reverse, translate
 from text_bars import prepare_kills, prepare_memory
 
@@ -84,76 +83,6 @@ def tangshi(folder: Path) -> bool:
         f"{share:.1%} of 200 clauses have 5 or 7 characters (at least 90%)"
     )
     return decoded and share >= 0.9
-
-
-def kills(folder: Path, *, count: int = 20) -> bool:
-    """kill -9 at random moments, each followed by --resume: the final weights stay the same."""
-    options = ["stories", "--train.steps", "160", "--train.save-every", "7", "--train.eval-every"]
-    options += ["20", "--model.dropout", "0.1", "--model.layers", "2", "--model.width", "64"]
-    whole, killed = folder / "whole", folder / "killed"
-    began = time.monotonic()
-    cloche_json("train", *options, "--out", str(whole))
-    seconds = time.monotonic() - began
-    generator = random.Random(os.environ.get("CLOCHE_BARS_SEED", "0"))
-    done = 0
-    saving = 0
-    while done < count:
-        process = subprocess.Popen(
-            [*CLOCHE, "train", *options, "--out", str(killed), "--resume"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        saving += _wait_for_moment(process, killed, generator, seconds=seconds)
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            done += 1
-            print(f"  killed at {_newest(killed)} of 160", flush=True)
-        elif process.returncode != 0:
-            print(f"kills: the resumed run failed with {process.returncode}")
-            return False
-        else:  # it finished before the moment came: begin anew for the rest of the kills
-            if not _same(whole, killed):
-                return False
-            subprocess.run(["rm", "-rf", str(killed)], check=True)
-    cloche_json("train", *options, "--out", str(killed), "--resume")
-    same = _same(whole, killed)
-    print(
-        f"kills: {count} kill -9, {saving} of them while a checkpoint was being written; final "
-        f"weights {'equal byte for byte' if same else 'DIFFER'}"
-    )
-    return same
-
-
-def _wait_for_moment(
-    process: subprocess.Popen, run: Path, generator: random.Random, *, seconds: float
-) -> bool:
-    """Wait for a random moment; every third time for one in the middle of a save."""
-    deadline = time.monotonic() + generator.uniform(0.5, 0.6 * seconds)
-    in_save = generator.random() < 0.34
-    while process.poll() is None:
-        if time.monotonic() > deadline:
-            if not in_save:
-                return False
-            if list((run / "checkpoints").glob(".*.tmp")):
-                return True
-            time.sleep(0.0005)
-        else:
-            time.sleep(0.01)
-    return False
-
-
-def _newest(run: Path) -> str:
-    names = sorted(path.name for path in run.glob("checkpoints/step-*"))
-    return names[-1] if names else "no checkpoint yet"
-
-
-def _same(one: Path, other: Path) -> bool:
-    def digest(run: Path) -> str:
-        weights = run / "latest" / "model.safetensors"
-        return hashlib.sha256(weights.read_bytes()).hexdigest()
-
-    return digest(one) == digest(other)
 
 
 def ngrams(folder: Path) -> bool:
