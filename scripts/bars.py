@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from distributed_bars import hosts, ranks
 from gguf_bars import exported, published, smollm
 from pair_bars import reverse, translate
 from text_bars import prepare_kills, prepare_memory
@@ -198,6 +199,8 @@ BARS: dict[str, Callable[[Path], bool]] = {
     "kills": kills,
     "prepare-kills": prepare_kills,
     "prepare-memory": prepare_memory,
+    "ranks": ranks,
+    "hosts": hosts,
     "ngrams": ngrams,
     "reverse": reverse,
     "translate": translate,
