@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from distributed_bars import hosts, ranks
 from gguf_bars import exported, published, smollm
 from kill_bars import kills
 from pair_bars import reverse, translate
@@ -127,6 +128,8 @@ BARS: dict[str, Callable[[Path], bool]] = {
     "kills": kills,
     "prepare-kills": prepare_kills,
     "prepare-memory": prepare_memory,
+    "ranks": ranks,
+    "hosts": hosts,
     "ngrams": ngrams,
     "reverse": reverse,
     "translate": translate,

@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from cloche.errors import ClocheError
-from cloche.training.launch import BEGAN, Launch
+from cloche.training.launch import BEGAN, FirstProcessError, Launch
 
 USER_ERROR = 2
 PATIENCE = 120
@@ -68,7 +68,7 @@ def as_one_of_many(launch: Launch, work: Callable[[], int]) -> int:
             return work()
     except ClocheError as exc:
         _leave_word(launch, str(exc))
-        if _is_first_to_say(launch, str(exc)):
+        if not isinstance(exc, FirstProcessError) and _is_first_to_say(launch, str(exc)):
             print(f"cloche: {exc}", file=sys.stderr)
         return USER_ERROR
 
@@ -76,7 +76,7 @@ def as_one_of_many(launch: Launch, work: Callable[[], int]) -> int:
 def _is_first_to_say(launch: Launch, message: str) -> bool:
     """Whether no other process has said this. One that cannot find out says it."""
     if launch.address is None:
-        return launch.rank == 0
+        return True
     from torch.distributed import DistError, TCPStore
 
     said = hashlib.sha256(message.encode()).hexdigest()
@@ -85,7 +85,7 @@ def _is_first_to_say(launch: Launch, message: str) -> bool:
         store = TCPStore(host, port, is_master=False, timeout=timedelta(seconds=5))
         return store.add(f"cloche-said-{launch.restarts}-{said}", 1) == 1
     except (DistError, RuntimeError):  # the launcher may be gone already
-        return launch.rank == 0
+        return True
 
 
 def _leave_word(launch: Launch, message: str) -> None:

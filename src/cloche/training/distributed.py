@@ -18,16 +18,12 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from cloche.errors import ClocheError
-from cloche.training.launch import Launch, read_launch
+from cloche.training.launch import FirstProcessError, Launch, read_launch
 
-PATIENCE = timedelta(hours=2)
+PATIENCE = timedelta(minutes=30)
 """How long one process waits for another in a sum: an evaluation or a save may come between.
 One that dies is noticed at once."""
 LONGEST_NAP = 0.2  # seconds between two looks for a text that another process writes
-
-
-class FirstProcessError(ClocheError):
-    """What the first process said when it could not go on; raised in all others."""
 
 
 class LostProcessError(ClocheError):

@@ -7,12 +7,16 @@ environment: https://docs.pytorch.org/docs/stable/elastic/run.html#environment-v
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cloche.errors import SettingError
+from cloche.errors import ClocheError, SettingError
 
 BEGAN = "CLOCHE_BEGAN"
 """When `--nproc` was typed, on time.monotonic's clock: --minutes counts from there."""
 NO_JOB = frozenset({"", "none"})
 """What torchrun calls a job that nobody named."""
+
+
+class FirstProcessError(ClocheError):
+    """What the first process said when it could not go on; raised in all others."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
 
 from cloche.errors import CheckpointError
-from cloche.training.distributed import FirstProcessError, World
+from cloche.training.distributed import World
+from cloche.training.launch import FirstProcessError
 from cloche.training.shards import local, whole
 from cloche.weights.tensors import read_headers, read_tensors
 

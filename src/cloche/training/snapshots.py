@@ -14,8 +14,9 @@ from cloche.errors import CheckpointError
 from cloche.model.build import Network
 from cloche.text.tokenizer import SpecialIds
 from cloche.training.choices import Choice
-from cloche.training.distributed import FirstProcessError, World
+from cloche.training.distributed import World
 from cloche.training.job import SaveCheckpoint
+from cloche.training.launch import FirstProcessError
 from cloche.training.parts import Parts
 from cloche.training.shards import is_sharded
 from cloche.training.state import LoopState
