@@ -1,4 +1,5 @@
 import threading
+import time
 
 import pytest
 import torch
@@ -41,6 +42,36 @@ def test_each_batch_is_made_once_and_the_next_step_before_it_is_asked_for():
     asked(prefetched, [1], parts=2)
     prefetched.close()
     assert len([entry for entry in made if entry[0] < 2]) == 4
+
+
+def test_one_thread_makes_all_batches_in_their_order():
+    made = []
+
+    def make(step, part):
+        made.append((step, part, threading.current_thread().name))
+        return numbered(step, part)
+
+    prefetched = Prefetched(make, parts=2, device=CPU)
+    asked(prefetched, [7, 8], parts=2)
+    prefetched.close()
+    assert made[:4] == [(step, part, "batches_0") for step in (7, 8) for part in (0, 1)]
+
+
+def test_what_make_keeps_from_batch_to_batch_is_never_mixed_up():
+    """The first step of a sitting may lie at the end of an epoch, and the next in another."""
+    kept = {"epoch": -1}
+
+    def make(step, part):
+        if kept["epoch"] != step // 2:
+            kept["epoch"] = step // 2
+            time.sleep(0.01)  # another thread would change it now
+        return numbered(step, kept["epoch"])
+
+    for first in range(6):
+        prefetched = Prefetched(make, parts=1, device=CPU)
+        found = asked(prefetched, [first, first + 1], parts=1)
+        assert found == [[step, step // 2] for step in (first, first + 1)]
+        prefetched.close()
 
 
 def test_an_error_comes_where_its_batch_is_asked_for():

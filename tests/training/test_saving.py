@@ -13,7 +13,9 @@ from tiny_training import TinyTraining, assert_equal_weights, disk_full
 import cloche
 from cloche.errors import CheckpointError, ClocheError
 from cloche.training import machine, saving, snapshots
+from cloche.training.distributed import World
 from cloche.training.events import CheckpointSaved, Notice, RunEnded, StepDone
+from cloche.training.launch import FirstProcessError
 from cloche.training.schedule import Plan
 from cloche.training.state import LoopState
 
@@ -192,6 +194,20 @@ def test_processes_that_share_a_training_write_while_it_waits():
     assert threads == [threading.main_thread()]
     assert not checkpoints.behind
     checkpoints.close()
+
+
+class SecondOfTwo(World):
+    """A process that hears of the first one's failure."""
+
+    rank, size = 1, 2
+
+    def first_text(self, work):
+        raise FirstProcessError("the disk is full")
+
+
+def test_a_failure_of_the_process_that_writes_is_a_failure_in_all():
+    with pytest.raises(CheckpointError, match="the disk is full"):
+        snapshots.in_the_first(SecondOfTwo(), lambda: None)
 
 
 class Immediately:

@@ -30,10 +30,9 @@ class Prefetched(Generic[AnyBatch]):
 
     def __call__(self, step: int, part: int) -> AnyBatch:
         """The batch of this part of the step."""
-        found = self._ahead.pop((step, part), None) or self._begin(step, part)
-        if part == 0:
-            self._prepare(step + 1)
-        return found.result()
+        if part == 0 or (step, part) not in self._ahead:
+            self._prepare(step, part)
+        return self._ahead.pop((step, part)).result()
 
     def close(self) -> None:
         """Forget what was made ahead, and end the thread."""
@@ -42,18 +41,16 @@ class Prefetched(Generic[AnyBatch]):
             self._thread.shutdown(wait=True, cancel_futures=True)
             self._thread = None
 
-    def _begin(self, step: int, part: int) -> Future[AnyBatch]:
+    def _prepare(self, step: int, part: int) -> None:
+        """Have the rest of this step made, and then the next."""
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
-        return self._thread.submit(self._made, step, part)
-
-    def _prepare(self, step: int) -> None:
-        wanted = {(step, part) for part in range(self.parts)}
-        # a step that was left out, or gone back to, leaves others behind
-        keep = wanted | {(step - 1, part) for part in range(self.parts)}
-        self._ahead = {key: future for key, future in self._ahead.items() if key in keep}
-        for key in sorted(wanted - self._ahead.keys()):
-            self._ahead[key] = self._begin(*key)
+        wanted = [(step, number) for number in range(part, self.parts)]
+        wanted += [(step + 1, number) for number in range(self.parts)]
+        # what is wanted no more is left behind by a step that was gone back to
+        self._ahead = {
+            key: self._ahead.get(key) or self._thread.submit(self._made, *key) for key in wanted
+        }
 
     def _made(self, step: int, part: int) -> AnyBatch:
         batch = self.make(step, part)

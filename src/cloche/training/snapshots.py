@@ -54,7 +54,7 @@ def saving(
         prune(run, keep=2)
 
     def save(state: LoopState) -> Callable[[], Path]:
-        _agree(world, before_save)
+        in_the_first(world, before_save)
         folder = run / CHECKPOINTS / f"step-{state.step:06}"
         taken = replace(state)
         alone = world.size == 1  # then the training goes on while a copy is written
@@ -68,7 +68,7 @@ def saving(
 
         def write_agreed() -> Path:
             try:
-                _agree(world, lambda: write(folder, taken, _present(model), trainer))
+                in_the_first(world, lambda: write(folder, taken, _present(model), trainer))
             finally:
                 if trainer.shards is not None and world.first:
                     shutil.rmtree(trainer.shards, ignore_errors=True)
@@ -79,7 +79,7 @@ def saving(
     return save
 
 
-def _agree(world: World, work: Callable[[], None]) -> None:
+def in_the_first(world: World, work: Callable[[], None]) -> None:
     """Have the first process do it; CheckpointError in all where that fails there."""
 
     def done() -> str:
