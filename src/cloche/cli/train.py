@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from cloche.cli.environment import cache_folder, data_folder
+from cloche.cli.environment import cache_folder, data_folder, let_threads_wait_politely
 from cloche.cli.parse import parse
 from cloche.cli.processes import as_one_of_many, start_processes
 from cloche.config import read_toml, with_values
@@ -65,13 +65,17 @@ def _train(arguments: list[str], began: float, launch: Launch | None) -> int:
     """Train in this process, alone or as one of many."""
     command = _with_defaults(parse(Train, arguments, prog="cloche train"), arguments)
     first = launch is None or launch.rank == 0
+    polite = let_threads_wait_politely()
     from rich.console import Console
 
+    from cloche.training.events import Notice
     from cloche.training.preparing import Places
     from cloche.training.start import train
     from cloche.training.terminal import Terminal
 
     terminal = Terminal(Console(stderr=True))
+    if polite and first:
+        terminal(Notice("Other programs use the processors: threads wait without spinning."))
     with contextlib.closing(terminal), _standard_input(command.sources if first else ()) as spooled:
         run = train(
             out=command.out,
