@@ -85,6 +85,9 @@ MODES = {
     ),
     "2 processes, ddp": Mode("text", TEXT | {"train.parallel": "ddp", "model.dropout": 0.1}, 2),
     "2 processes, fsdp": Mode("text", TEXT | {"train.parallel": "fsdp"}, 2),
+    "2 processes, fsdp, average": Mode(
+        "text", TEXT | {"train.parallel": "fsdp", "train.average": 0.95}, 2
+    ),
 }
 
 
