@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-import torch.distributed as dist
+from torch.distributed import HashStore  # pyright: ignore[reportPrivateImportUsage]
 
 from cloche.data.batches import Batch
 from cloche.errors import SettingError
@@ -109,7 +109,7 @@ def test_half_a_launcher_is_refused(changed, said):
 
 
 def test_a_meeting_is_never_taken_for_an_earlier_one():
-    store = dist.HashStore()
+    store = HashStore()
     meetings = []
     with ThreadPoolExecutor(3) as threads:
         for _ in range(3):  # the store keeps what the processes before wrote

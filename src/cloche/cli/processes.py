@@ -77,7 +77,10 @@ def _is_first_to_say(launch: Launch, message: str) -> bool:
     """Whether no other process has said this. One that cannot find out says it."""
     if launch.address is None:
         return True
-    from torch.distributed import DistError, TCPStore
+    from torch.distributed import (
+        DistError,
+        TCPStore,  # pyright: ignore[reportPrivateImportUsage]
+    )
 
     said = hashlib.sha256(message.encode()).hexdigest()
     host, port = launch.address

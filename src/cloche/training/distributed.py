@@ -15,7 +15,9 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from torch.distributed import PrefixStore, Store  # pyright: ignore[reportPrivateImportUsage]
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.rendezvous import rendezvous
 
 from cloche.errors import ClocheError
 from cloche.training.launch import FirstProcessError, Launch, read_launch
@@ -97,8 +99,8 @@ class ManyProcesses(World):
     def __init__(self, launch: Launch) -> None:
         self.rank, self.size, self.local_rank = launch.rank, launch.size, launch.local_rank
         # the launcher's own store where it has one, else one that the first process serves
-        store, _, _ = next(dist.rendezvous("env://", launch.rank, launch.size))
-        self._store = dist.PrefixStore(meet(store, rank=launch.rank, size=launch.size), store)
+        store, _, _ = next(rendezvous("env://", launch.rank, launch.size))
+        self._store = PrefixStore(meet(store, rank=launch.rank, size=launch.size), store)
         self._texts = 0
 
     def join(self, device: str, *, tensor_parallel: int = 1) -> None:
@@ -107,7 +109,7 @@ class ManyProcesses(World):
             torch.cuda.set_device(self.local_rank)
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo",
-            store=dist.PrefixStore("cloche-group", self._store),
+            store=PrefixStore("cloche-group", self._store),
             rank=self.rank,
             world_size=self.size,
             timeout=PATIENCE,
@@ -177,7 +179,7 @@ class ManyProcesses(World):
         return self._store.get(key)
 
 
-def meet(store: dist.Store, *, rank: int, size: int) -> str:
+def meet(store: Store, *, rank: int, size: int) -> str:
     """A name for this meeting of all processes, the same in all, that no earlier one had.
 
     The launcher's store keeps what processes wrote before they were started anew, and says nothing

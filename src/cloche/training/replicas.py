@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import GradBucket  # pyright: ignore[reportPrivateImportUsage]
 from torch.nn.parallel import DistributedDataParallel
 
 from cloche.data.batches import Batch
@@ -70,7 +71,7 @@ class ReplicatedModel(ComputeModel):
         """The masters, in the process that writes."""
         return self.masters if self._world.first else None
 
-    def _sum_bucket(self, _state: object, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+    def _sum_bucket(self, _state: object, bucket: GradBucket) -> torch.futures.Future[Tensor]:
         """Begin to sum some gradients over all processes; called while the backward pass runs."""
         group = self._module.process_group
         buffer = bucket.buffer()

@@ -11,9 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
 from torch import Tensor
-from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import (
+    HuggingFaceStorageReader,
+    HuggingFaceStorageWriter,
+)
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from cloche.errors import CheckpointError
 from cloche.training.distributed import World
@@ -38,9 +43,9 @@ def write_shards(folder: Path, tensors: Mapping[str, Tensor], *, world: World) -
     writer = HuggingFaceStorageWriter(path=str(folder), save_distributed=True)
     problem: Exception | None = None
     try:
-        dcp.save(dict(tensors), storage_writer=writer)
+        save(dict(tensors), storage_writer=writer)
         _require_as_written(folder, tensors, number=world.rank + 1)
-    except dcp.CheckpointException as exc:  # the same in all processes
+    except CheckpointException as exc:  # the same in all processes
         raise CheckpointError(f"{folder} cannot be written: {_cause(exc)}") from exc
     except (CheckpointError, OSError) as exc:
         problem = exc
@@ -82,8 +87,8 @@ def read_shards(
         with warnings.catch_warnings():
             # each process reads for itself, which is what it warns of
             warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-            dcp.load(found, storage_reader=reader, no_dist=True)
-    except (dcp.CheckpointException, ValueError, AssertionError) as exc:
+            load(found, storage_reader=reader, no_dist=True)
+    except (CheckpointException, ValueError, AssertionError) as exc:
         raise CheckpointError(f"{folder} does not fit this run: {_cause(exc)}") from exc
     return {**found, **{name: torch.tensor(value) for name, value in numbers.items()}}
 
