@@ -31,13 +31,8 @@ from cloche.text.characters import CharacterTokenizer
 from cloche.text.choice import TokenizerChoice
 from cloche.training.assemble import build_parts, make_training
 from cloche.training.choices import make_choice
-from cloche.training.machine import (
-    dtype_of,
-    find_device,
-    matmul_flops,
-    measure_machine,
-    require_compiler,
-)
+from cloche.training.compiling import has_compiler
+from cloche.training.machine import dtype_of, find_device, matmul_flops, measure_machine
 from cloche.training.options import RunOptions, TrainOptions
 from cloche.training.schedule import Plan
 from cloche.training.state import LoopState
@@ -60,7 +55,7 @@ class Trainer:
 
 def build_cloche(setup: TrainerSetup, folder: Path) -> Trainer:
     """cloche as `cloche train` puts it together, in the precision that is faster here."""
-    compile_ = setup.compile if _has_compiler(setup.device) else "off"
+    compile_ = setup.compile if has_compiler(setup.device) else "off"
     machine = measure_machine(setup.device, "auto")
     options = RunOptions(
         train=TrainOptions(
@@ -259,14 +254,6 @@ def _peak_bytes() -> int:
         return torch.cuda.max_memory_allocated()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # elsewhere it counts in KiB
-
-
-def _has_compiler(device: str) -> bool:
-    try:
-        require_compiler(device)
-    except SettingError:
-        return False
-    return True
 
 
 def _random_text(folder: Path, size: BenchSize) -> PreparedText:
