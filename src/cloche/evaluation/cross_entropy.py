@@ -17,12 +17,7 @@ from jaxtyping import Float, Int, Num
 from torch import Tensor, nn
 
 from cloche.data.batches import IGNORED
-
-SCORED_NUMBERS = 1 << 22
-"""Logits that are scored at a time: 16 MB in float32, which a processor's cache holds."""
-KEPT_NUMBERS = 1 << 27
-"""Gradients of logits that are kept, in the precision of the passes, until they are enough for a
-large matrix product: 256 MB in bfloat16."""
+from cloche.planning.activations import KEPT_NUMBERS, SCORED_NUMBERS
 
 
 @dataclass(frozen=True)
@@ -107,14 +102,14 @@ class _SummedLoss(torch.autograd.Function):
                     slopes.append(slope.to(vectors.dtype))
             if slopes:
                 gradients.add(rows, slopes[0] if len(slopes) == 1 else torch.cat(slopes))
-        ctx.kept = gradients.found()
+        ctx.save_for_backward(*gradients.found())
         return total
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """The kept gradients, scaled by the sum's own."""
         (scale,) = grads
-        kept = [None if found is None else found * scale for found in ctx.kept]
+        kept = [None if found is None else found * scale for found in ctx.saved_tensors]
         return (*kept, None, None, None)
 
 

@@ -13,6 +13,10 @@ from cloche.model.config import ModelConfig
 Path = Literal["plain", "fused"]
 """The two ways of attention: the table of weights written out, or not."""
 FLOAT32, INT64 = 4, 8
+SCORED_NUMBERS = 1 << 22
+"""Logits that are scored at a time: 16 MB in float32, which a processor's cache holds."""
+KEPT_NUMBERS = 1 << 27
+"""Gradients of logits that are kept until they are enough for one large matrix product."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,9 @@ class _Reckoning:
         return self.number * self.config.width * branches if self.config.dropout else 0
 
     def head(self) -> int:
-        """The logarithms of a softmax over the vocabulary, and the target."""
-        return FLOAT32 * self.config.vocab_size + INT64
+        """The gradient of the loss by what the head reads: made on the way, and logits not kept."""
+        read = self.config.vocab_size if self.config.family == "bigram" else self.config.width
+        return self.number * read
 
 
 def activation_bytes(config: ModelConfig, *, batch: int, number_bytes: int, attention: Path) -> int:
@@ -101,6 +106,19 @@ def activation_bytes(config: ModelConfig, *, batch: int, number_bytes: int, atte
     if config.positions == "rotary":
         tables = number_bytes * config.context * config.head_dim
     return tokens * (each + reckoning.head()) + tables
+
+
+def scoring_bytes(config: ModelConfig, *, batch: int, number_bytes: int) -> int:
+    """Bytes that the loss holds while it is computed, on top of all that is kept.
+
+    The gradients of some logits in the precision of the passes, those that are scored just now
+    four times in float32, and the gradient of the head before it is scaled.
+    """
+    logits = batch * config.context * config.vocab_size
+    kept = number_bytes * min(logits, KEPT_NUMBERS)
+    scored = 4 * FLOAT32 * min(logits, SCORED_NUMBERS)
+    matrix = 0 if config.family in ("bigram", "ngram") else config.vocab_size * config.width
+    return kept + scored + number_bytes * matrix
 
 
 def _decoder(config: ModelConfig, reckoning: _Reckoning) -> int:

@@ -10,7 +10,7 @@ from dataclasses import astuple, dataclass
 from typing import Literal
 
 from cloche.model.config import ModelConfig
-from cloche.planning.activations import Path, activation_bytes
+from cloche.planning.activations import Path, activation_bytes, scoring_bytes
 from cloche.planning.parameters import learned_parameters
 
 Precision = Literal["float32", "bfloat16"]
@@ -66,7 +66,9 @@ def training_memory(
         gradients=learned + copy,
         optimizer=optimizer_bytes(config, optimizer=optimizer),
         activations=activations,
-        working=LIBRARY_BYTES + round(WORKING_SHARE * activations),
+        working=LIBRARY_BYTES
+        + round(WORKING_SHARE * activations)
+        + scoring_bytes(config, batch=batch, number_bytes=NUMBER_BYTES[precision]),
     )
 
 
