@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
@@ -64,13 +63,13 @@ def free_port() -> int:
         return found.getsockname()[1]
 
 
-def start_processes(count: int, *words: str) -> list[subprocess.Popen]:
-    """So many processes, started without a launcher."""
+def start_processes(count: int, *words: str, **more: str) -> list[subprocess.Popen]:
+    """So many processes, started without a launcher; `more` goes into their environment."""
     place = {"MASTER_ADDR": "localhost", "MASTER_PORT": free_port(), "WORLD_SIZE": count}
     return [
         subprocess.Popen(
             [sys.executable, SCRIPT, *words],
-            env=environment(RANK=rank, **place),
+            env=environment(RANK=rank, **place, **more),
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -88,17 +87,6 @@ def what_they_say(started: list[subprocess.Popen], *, status: int = 0) -> list[s
 def step_losses(run: Path) -> list[float]:
     rows = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
     return [row["train/loss"] for row in rows if "train/loss" in row]
-
-
-def steps_done(run: Path) -> int:
-    path = run / "metrics.jsonl"
-    return path.read_text().count("train/loss") if path.exists() else 0
-
-
-def wait_for_step(run: Path, step: int, process: subprocess.Popen) -> None:
-    while steps_done(run) < step:
-        assert process.poll() is None, "it ended before"
-        time.sleep(0.002)
 
 
 def assert_same(run: Path, reference: Path, *, rtol: float) -> None:
@@ -170,15 +158,13 @@ def test_two_then_one_then_three_processes_see_the_same_samples(text, alone, tmp
     run = tmp_path / "run"
     adamw = training(text, run, *AVERAGED)
     fsdp = [*adamw, "--train.parallel", "fsdp"]
-    two = start_processes(2, *fsdp)
-    wait_for_step(run, 5, two[0])
-    two[1].send_signal(signal.SIGTERM)  # one is asked, all end, after the same step
+    # the second is asked to stop, and all do, after the same step
+    two = start_processes(2, *fsdp, SIGNAL_AT=f"15:{int(signal.SIGTERM)}")
     said = what_they_say(two, status=128 + signal.SIGTERM)
-    stopped_at = steps_done(run)
-    assert f"Stopped at step {stopped_at}, all saved." in said[0]
+    assert "Stopped at step 15, all saved." in said[0]
 
-    one = train(out=run, resume=True, listeners=[interrupt_at(stopped_at + 5)])
-    assert (one.step, one.finished, one.signal) == (stopped_at + 5, False, signal.SIGINT)
+    one = train(out=run, resume=True, listeners=[interrupt_at(30)])
+    assert (one.step, one.finished, one.signal) == (30, False, signal.SIGINT)
 
     what_they_say(start_processes(3, *fsdp, "--resume"))
     assert_same(run, alone / "averaged", rtol=1e-5)
@@ -196,14 +182,14 @@ def test_a_killed_process_is_started_again_and_the_run_ends_equal(text, together
     run = tmp_path / "run"
     launcher = [*TORCHRUN, "--nproc-per-node", "2", "--max-restarts", "1", SCRIPT]
     command = [*launcher, *training(text, run, *WAYS["ddp"])]
-    process = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
-    wait_for_step(run, 27, process)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    if not children.exists():
-        process.kill()
-        pytest.skip("this system does not tell the children of a process")
-    os.kill(int(children.read_text().split()[1]), signal.SIGKILL)
-    said = process.communicate(timeout=90)[1]
+    process = subprocess.run(
+        command,
+        env=environment(SIGNAL_AT=f"27:{int(signal.SIGKILL)}"),
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=120,
+    )
+    said = process.stderr
     assert process.returncode == 0, said
     assert "from step 25" in said
     ends = [folder / "latest" / "model.safetensors" for folder in (run, together / "ddp")]
