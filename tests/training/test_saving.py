@@ -285,3 +285,22 @@ def test_a_copy_shares_no_memory_and_keeps_what_is_tied():
         assert torch.equal(value, before[name])
     for one, other in zip(tiny.model.buffers(), copied.buffers(), strict=True):
         assert one.data_ptr() != other.data_ptr()
+
+
+def test_without_room_for_a_copy_the_training_waits(book, tmp_path, monkeypatch):
+    def no_copy(_model):
+        raise AssertionError("copied")
+
+    monkeypatch.setattr(snapshots, "available_memory", lambda: 0)
+    monkeypatch.setattr(snapshots, "frozen", no_copy)
+    threads = []
+    real = snapshots.save_checkpoint
+
+    def noted(folder, **parts):
+        threads.append(threading.current_thread())
+        real(folder, **parts)
+
+    monkeypatch.setattr(snapshots, "save_checkpoint", noted)
+    cloche.train(book, out=tmp_path / "run", options={**SMALL, "train.trackers": ()}, listeners=[])
+    assert threads[:-1]  # the last save may be made by the thread
+    assert set(threads[:-1]) == {threading.main_thread()}

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cloche.data.prepare import PreparedText
 from cloche.errors import CheckpointError
 from cloche.model.build import Network
+from cloche.planning.available import available_memory
 from cloche.text.tokenizer import SpecialIds
 from cloche.training.choices import Choice
 from cloche.training.distributed import World
@@ -24,6 +25,8 @@ from cloche.weights.checkpoint import TrainerState, save_checkpoint
 from cloche.weights.durable import temporary_beside
 from cloche.weights.history import CHECKPOINTS, point, prune
 
+ROOM_FOR_COPY = 1.5
+"""Of the machine's memory that is free, against what a copy takes."""
 MASTERS = "masters/"
 """Before the names of the true weights, where the model that is saved is their average."""
 
@@ -57,13 +60,14 @@ def saving(
         in_the_first(world, before_save)
         folder = run / CHECKPOINTS / f"step-{state.step:06}"
         taken = replace(state)
-        alone = world.size == 1  # then the training goes on while a copy is written
         trainer = _trainer_state(run, parts, prepared, taken)
-        if alone or parts.average:
+        # alone, the training goes on while a copy is written; without room for one it waits
+        copied = parts.average is not None or (world.size == 1 and _has_room_for_copy(parts))
+        if copied:
             trainer = _frozen_trainer(trainer)
         with parts.average.in_place() if parts.average else nullcontext():
             model = parts.compute.gathered()
-            if model is not None and (alone or parts.average):
+            if model is not None and copied:
                 model = frozen(model)
 
         def write_agreed() -> Path:
@@ -74,7 +78,10 @@ def saving(
                     shutil.rmtree(trainer.shards, ignore_errors=True)
             return folder
 
-        return write_agreed
+        if copied or world.size > 1:
+            return write_agreed
+        written = write_agreed()
+        return lambda: written
 
     return save
 
@@ -149,6 +156,11 @@ def _trainer_state(
             shutil.rmtree(folder, ignore_errors=True)
         raise
     return TrainerState(values={**values, "optimizer_numbers": numbers}, shards=folder)
+
+
+def _has_room_for_copy(parts: Parts) -> bool:
+    tensors = [*parts.compute.masters.parameters(), *parts.optimizers.state_tensors().values()]
+    return available_memory() >= ROOM_FOR_COPY * sum(tensor.nbytes for tensor in tensors)
 
 
 def _frozen_trainer(trainer: TrainerState) -> TrainerState:
