@@ -25,7 +25,7 @@ from cloche.training.compiling import compile_blocks, require_compiler
 from cloche.training.distributed import World, share_of_step
 from cloche.training.events import Sampled
 from cloche.training.job import Training
-from cloche.training.machine import dtype_of
+from cloche.training.machine import allow_short_products, dtype_of
 from cloche.training.objectives import NextToken, scoring_of
 from cloche.training.optim import build_optimizers
 from cloche.training.options import TrainOptions
@@ -51,6 +51,7 @@ def build_parts(choice: Choice, world: World | None = None) -> Parts:
     options = choice.options.train
     device = torch.device(options.device)
     world = world or World()
+    allow_short_products(device.type, options.precision)
     masters = build_network(choice.config)
     initialise(masters, seed=options.seed)
     compute = _share_out(masters, choice, world)

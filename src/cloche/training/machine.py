@@ -71,6 +71,12 @@ def dtype_of(precision: str) -> torch.dtype:
     }[precision]
 
 
+def allow_short_products(device: str, precision: str) -> None:
+    """On CUDA, let what is left in float32 multiply in TF32, unless all is to be float32."""
+    if device == "cuda" and precision != "float32":
+        torch.backends.cuda.matmul.fp32_precision = "tf32"
+
+
 def matmul_flops(device: str, dtype: torch.dtype) -> float:
     """Floating-point operations a second of a large matrix product: the best of several."""
     # a CPU that has no float16 products of its own takes a second for one of 1,024
