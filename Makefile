@@ -23,7 +23,7 @@ demo: .venv/.ready
 	@$(BIN)/cloche demo
 
 test: setup
-	$(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 check: setup
 	$(BIN)/ruff check src tests scripts
