@@ -1,4 +1,5 @@
 import os
+import sys
 
 import psutil
 import pytest
@@ -12,6 +13,8 @@ def others_use(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     # set here, so that it is taken away again whatever a test did to it
     monkeypatch.setattr(os, "environ", dict(os.environ))
+
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
 
     def use(percent):
         monkeypatch.setattr(psutil, "cpu_percent", lambda interval: percent)
@@ -37,3 +40,9 @@ def test_what_the_environment_says_stays(others_use, name):
     os.environ[name] = "active"
     assert not environment.let_threads_wait_politely()
     assert os.environ[name] == "active"
+
+
+def test_threads_that_run_already_are_left_alone(others_use, monkeypatch):
+    others_use(60.0)
+    monkeypatch.setitem(sys.modules, "torch", object())
+    assert not environment.let_threads_wait_politely()

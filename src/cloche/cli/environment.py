@@ -1,6 +1,7 @@
 """The only place that reads the environment: folders of texts and caches."""
 
 import os
+import sys
 from pathlib import Path
 
 import psutil
@@ -25,9 +26,11 @@ BUSY_SHARE = 25.0
 def let_threads_wait_politely() -> bool:
     """Have PyTorch's threads sleep while they wait, where other programs use the processors too.
 
-    Threads that spin are faster alone, and several times slower beside others (docs/log.md). Before
-    torch is loaded; what the environment says already stays. Whether it was done.
+    Threads that spin are faster alone, and several times slower beside others (docs/log.md). For
+    before torch is loaded; what the environment says already stays. Whether it was done.
     """
+    if "torch" in sys.modules:  # its threads are settled
+        return False
     if "OMP_WAIT_POLICY" in os.environ or "GOMP_SPINCOUNT" in os.environ:
         return False
     if psutil.cpu_percent(interval=0.1) < BUSY_SHARE:

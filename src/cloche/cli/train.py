@@ -68,20 +68,24 @@ def _train(arguments: list[str], began: float, launch: Launch | None) -> int:
     polite = let_threads_wait_politely()
     from rich.console import Console
 
-    from cloche.training.events import Notice
+    from cloche.training.events import Event, Notice, RunStarted
     from cloche.training.preparing import Places
     from cloche.training.start import train
     from cloche.training.terminal import Terminal
 
     terminal = Terminal(Console(stderr=True))
-    if polite and first:
-        terminal(Notice("Other programs use the processors: threads wait without spinning."))
+
+    def tell(event: Event) -> None:
+        terminal(event)
+        if polite and isinstance(event, RunStarted):
+            terminal(Notice("Other programs use the processors: threads wait without spinning."))
+
     with contextlib.closing(terminal), _standard_input(command.sources if first else ()) as spooled:
         run = train(
             out=command.out,
             resume=command.resume,
             options=_run_options(command),
-            listeners=[terminal],
+            listeners=[tell],
             places=Places(data_folder(), cache_folder(), spooled),
             began=began,
         )

@@ -91,17 +91,17 @@ class _SummedLoss(torch.autograd.Function):
         total = torch.zeros((), device=vectors.device)
         gradients = _Gradients(vectors, matrix, bias, needed)
         for rows in _pieces(len(vectors), _rows_of(KEPT_NUMBERS, vectors, matrix)):
-            slopes = []
+            kept = gradients.room_for(rows) if any(needed) else None
             for few in _pieces(rows.stop, _rows_of(SCORED_NUMBERS, vectors, matrix), rows.start):
                 logits = vectors[few] if matrix is None else F.linear(vectors[few], matrix, bias)
                 nats, slope = score_rows(
-                    logits, targets[few], scoring=scoring, differentiate=any(needed)
+                    logits, targets[few], scoring=scoring, differentiate=kept is not None
                 )
                 total += nats
-                if slope is not None:
-                    slopes.append(slope.to(vectors.dtype))
-            if slopes:
-                gradients.add(rows, slopes[0] if len(slopes) == 1 else torch.cat(slopes))
+                if kept is not None and slope is not None:
+                    kept[few.start - rows.start : few.stop - rows.start] = slope
+            if kept is not None:
+                gradients.add(rows, kept)
         ctx.save_for_backward(*gradients.found())
         return total
 
@@ -164,6 +164,11 @@ class _Gradients:
         if bias is not None and needed[2]:
             self.by_bias = torch.zeros_like(bias, dtype=torch.float32)
         self.wants_matrix = needed[1]
+
+    def room_for(self, rows: slice) -> Float[Tensor, "rows classes"]:
+        """Where the gradients by the logits of these rows are to be written."""
+        classes = self.vectors.shape[-1] if self.matrix is None else self.matrix.shape[0]
+        return self.vectors.new_empty((rows.stop - rows.start, classes))
 
     def add(self, rows: slice, slopes: Float[Tensor, "rows classes"]) -> None:
         """Take in the gradient by the logits of these rows."""

@@ -61,14 +61,15 @@ def training_memory(
     activations = activation_bytes(
         config, batch=batch, number_bytes=NUMBER_BYTES[precision], attention=attention
     )
+    gradients = learned + copy
+    scoring = scoring_bytes(config, batch=batch, number_bytes=NUMBER_BYTES[precision])
     return Memory(
         weights=learned + copy,
-        gradients=learned + copy,
+        gradients=gradients,
         optimizer=optimizer_bytes(config, optimizer=optimizer),
         activations=activations,
-        working=LIBRARY_BYTES
-        + round(WORKING_SHARE * activations)
-        + scoring_bytes(config, batch=batch, number_bytes=NUMBER_BYTES[precision]),
+        # what the loss holds is let go before most gradients are made: they share their room
+        working=LIBRARY_BYTES + round(WORKING_SHARE * activations) + max(0, scoring - gradients),
     )
 
 

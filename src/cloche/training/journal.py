@@ -69,8 +69,10 @@ class Journal:
             case Sampled():
                 self._samples.add(event.step, {"prompt": event.prompt, "text": event.text})
             case CheckpointSaved():
+                self._step = max(self._step, event.step)  # steps went on while it was written
                 self.write_status("running")
             case RunEnded():
+                self._step = event.step
                 self.write_status("finished" if event.finished else "interrupted")
                 self.draw()
             case _:
