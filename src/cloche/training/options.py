@@ -127,6 +127,7 @@ class TrainOptions:
             )
         if not 0 <= self.seed < 1 << 63:
             found.append(f"train.seed must be from 0 to 2^63 - 1, got {self.seed}")
+        found.extend(self._muon_problems())
         if not 0.0 <= self.average < 1.0:
             found.append(f"train.average must be in [0, 1), got {self.average}")
         if not 0.0 <= self.label_smoothing < 1.0:
@@ -137,6 +138,21 @@ class TrainOptions:
                 "train.accumulate must divide it"
             )
         return found + tracker_problems(self.trackers) + self._schedule_problems()
+
+    def _muon_problems(self) -> list[str]:
+        found = []
+        if not 0.0 < self.rest_rate <= 10.0:
+            found.append(f"train.rest-rate must be above 0 and at most 10, got {self.rest_rate}")
+        if self.momentum is not None and not 0.0 <= self.momentum < 1.0:
+            found.append(f"train.momentum must be in [0, 1), got {self.momentum}")
+        if self.optimizer == "adamw" and (
+            self.momentum is not None or self.rest_rate != TrainOptions.rest_rate
+        ):
+            found.append(
+                "train.momentum and train.rest-rate are muon's, and train.optimizer is adamw: "
+                "leave them out"
+            )
+        return found
 
     def _schedule_problems(self) -> list[str]:
         found = [
