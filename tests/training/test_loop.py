@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_training import CONTEXT, VOCAB, random_batch
 
 from cloche.data.batches import IGNORED, Batch
 from cloche.errors import CheckpointError, ClocheError
@@ -21,8 +22,6 @@ from cloche.training.options import TrainOptions
 from cloche.training.precision import ComputeModel
 from cloche.training.schedule import CURVE_SECONDS, Clock, Plan
 from cloche.training.state import LoopState
-
-VOCAB, CONTEXT = 11, 6
 
 
 class Bench:
@@ -89,18 +88,6 @@ class Bench:
 
     def told(self, kind):
         return [event for event in self.events if isinstance(event, kind)]
-
-
-def random_batch(step, part, options):
-    """Samples are a function of their global index alone, as in a real run."""
-    size = options.batch // options.accumulate
-    first = step * options.batch + part * size
-    rows = []
-    for sample in range(first, first + size):
-        generator = torch.Generator().manual_seed(sample)
-        rows.append(torch.randint(VOCAB, (CONTEXT + 1,), generator=generator))
-    tokens = torch.stack(rows)
-    return Batch(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous())
 
 
 def test_one_batch_is_learned_by_heart():

@@ -222,3 +222,18 @@ def test_a_width_that_is_no_multiple_of_a_usual_head_resumes(book, tmp_path, wid
     options = {**SMALL, "model.width": width, "train.steps": 2}
     cloche.train(book, out=tmp_path / "run", options=options)
     assert cloche.train(out=tmp_path / "run", resume=True).finished
+
+
+def test_who_watches_may_change_when_a_run_goes_on(book, tmp_path):
+    run = tmp_path / "run"
+    cloche.train(book, out=run, options={**SMALL, "train.trackers": ("none",)})
+    assert not (run / "events").exists()
+    changed = {
+        "train.trackers": ("tensorboard",),
+        "train.statistics_every": 2,
+        "train.skip_nonfinite": 3,
+    }
+    assert cloche.train(out=run, resume=True, options=changed).finished
+    assert (run / "events").exists()
+    with pytest.raises(RunError, match=r"train\.batch: 4 -> 8"):
+        cloche.train(out=run, resume=True, options={"train.batch": 8})

@@ -23,9 +23,13 @@ CHANGEABLE = frozenset(
         "train.parallel",
         "train.tensor_parallel",
         "train.checkpointing",
+        "train.trackers",
+        "train.statistics_every",
+        "train.skip_nonfinite",
     }
 )
-"""What may differ when a run goes on: where it is computed, not what is computed. Of the sources,
+"""What may differ when a run goes on: where it is computed and who watches, not what is computed. Of
+the sources,
 the text is compared, not the names."""
 
 

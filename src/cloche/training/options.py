@@ -64,7 +64,7 @@ class TrainOptions:
     """Arithmetic of the passes (weights stay float32); auto takes float32 or bfloat16, whichever is
     faster here. float16 is for GPUs without bfloat16: the loss is scaled, to keep within range."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """torch.compile; auto is on for CUDA and off for a CPU, where it takes half a minute."""
+    """torch.compile of the blocks; auto: on for CUDA, on a CPU where a trial says that it pays."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute."""
     parallel: Literal["auto", "ddp", "fsdp"] = "auto"
