@@ -28,9 +28,8 @@ CHANGEABLE = frozenset(
         "train.skip_nonfinite",
     }
 )
-"""What may differ when a run goes on: where it is computed and who watches, not what is computed. Of
-the sources,
-the text is compared, not the names."""
+"""What may differ when a run goes on: where it is computed and who watches, not what is computed.
+Of the sources, the text is compared, not the names."""
 
 
 @contextmanager
