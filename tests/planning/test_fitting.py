@@ -60,9 +60,9 @@ def test_parts_that_were_asked_for_are_the_fewest():
 
 
 def too_large(config, *, below=1.0, **given):
-    """The answer where a share of what one sequence takes, the libraries' own aside, is there."""
+    """The answer where there is a share of what one sequence of four takes, libraries aside."""
     how = {name: given[name] for name in HOW.keys() & given.keys()}
-    of_model = total(config, batch=1, **how) - LIBRARY_BYTES
+    of_model = total(config, batch=1, parts=4, **how) - LIBRARY_BYTES
     available = int((below * of_model + LIBRARY_BYTES) / 0.9) - 1
     found = fit_training(config, batch=4, available_bytes=available, **(HOW | given))
     assert isinstance(found, TooLarge)
@@ -97,8 +97,8 @@ def test_each_size_is_changed_no_more_than_needed():
     most = found.share * found.available_bytes
     how: dict[str, Any] = {"optimizer": "muon", "precision": "bfloat16"}
     layers = int(by_name["--model.layers"].split()[1])
-    assert total(replace(config, layers=layers), batch=1, **how) <= most
-    assert total(replace(config, layers=layers + 1), batch=1, **how) > most
+    assert total(replace(config, layers=layers), batch=1, parts=4, **how) <= most
+    assert total(replace(config, layers=layers + 1), batch=1, parts=4, **how) > most
 
 
 def test_a_vocabulary_is_made_smaller_only_where_it_is_free():
@@ -158,7 +158,7 @@ def test_what_is_told_can_be_typed_and_then_fits(family, shape, layers, context,
             "optimizer": "adamw" if run.train.optimizer == "auto" else run.train.optimizer,
             "precision": "float32" if run.train.precision == "auto" else run.train.precision,
         }
-        assert total(smaller, batch=1, **how) <= 1.05 * change.memory.total
+        assert total(smaller, batch=1, parts=4, **how) <= 1.05 * change.memory.total
 
 
 def test_costs_put_context_and_vocabulary_before_layers():

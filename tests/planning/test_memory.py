@@ -136,16 +136,19 @@ def test_the_cache_takes_what_it_is_given(config, precision):
 
 @pytest.mark.parametrize("config", MODELS.values(), ids=MODELS)
 def test_bfloat16_trains_a_copy_beside_float32_masters(config):
-    def memory(precision: Any) -> Memory:
+    def memory(precision: Any, parts: int = 1) -> Memory:
         return training_memory(
-            config, batch=2, precision=precision, optimizer="adamw", attention="fused"
+            config, batch=2, parts=parts, precision=precision, optimizer="adamw", attention="fused"
         )
 
     exact, rounded = memory("float32"), memory("bfloat16")
     with torch.device("meta"):
         numbers = sum(parameter.numel() for parameter in build_network(config).parameters())
     assert exact.weights == exact.gradients == 4 * numbers
-    assert rounded.weights == rounded.gradients == 6 * numbers
+    assert rounded.weights == 6 * numbers
+    assert rounded.gradients == 2 * numbers
+    assert memory("bfloat16", parts=2).gradients == 6 * numbers
+    assert memory("float32", parts=2).gradients == 4 * numbers
     assert rounded.optimizer == exact.optimizer
     assert rounded.activations < exact.activations
     parts = (exact.weights, exact.gradients, exact.optimizer, exact.activations, exact.cache)

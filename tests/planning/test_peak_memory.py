@@ -38,8 +38,8 @@ objective = NextToken()
 for _ in range(4):
     losses = objective(compute.model, batch)
     losses.terms["loss"].sum.backward()
-    compute.collect_gradients()
-    optimizers.step()
+    compute.collect_gradients(last=True)
+    optimizers.step(compute.gradients)
     compute.clear_gradients()
     compute.refresh()
 most = peak_resident_bytes()  # kept by the kernel: a thread that looks now and then misses it

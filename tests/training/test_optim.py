@@ -2,11 +2,21 @@ import pytest
 import torch
 from torch import nn
 
-from cloche.training import muon
+from cloche.data.batches import Batch
+from cloche.model.build import build_network
+from cloche.model.config import ModelOptions
+from cloche.model.initialise import initialise
+from cloche.model.presets import complete
+from cloche.training import adamw, muon
 from cloche.training.adamw import AdamW
 from cloche.training.muon import Muon, orthogonalized
+from cloche.training.objectives import NextToken
 from cloche.training.optim import build_optimizers
+from cloche.training.optimizer import Gradients
 from cloche.training.options import TrainOptions
+from cloche.training.precision import ComputeModel
+
+MOMENTS = {"betas": (0.9, 0.95), "eps": 1e-8}
 
 
 class TwoLayers(nn.Module):
@@ -195,3 +205,83 @@ def test_many_matrices_are_updated_a_few_at_a_time_with_the_same_outcome(monkeyp
         optimizer.step()
         outcomes.append(torch.stack([matrix.detach() for matrix in matrices]))
     torch.testing.assert_close(*outcomes)
+
+
+def test_large_parameters_are_updated_in_pieces_with_the_same_outcome(monkeypatch):
+    outcomes = []
+    for numbers in (1 << 20, 7):
+        monkeypatch.setattr(adamw, "PIECE_NUMBERS", numbers)
+        torch.manual_seed(0)
+        parameters = [nn.Parameter(torch.randn(shape)) for shape in ((4, 6), (3,), (5, 2), (1,))]
+        optimizer = AdamW([{"params": parameters, "lr": 0.1, "weight_decay": 0.1}], **MOMENTS)
+        for _ in range(3):
+            for parameter in parameters:
+                parameter.grad = torch.randn_like(parameter)
+            optimizer.step()
+        state = optimizer.state
+        outcomes.append([*parameters, *(state[p]["exp_avg_sq"] for p in parameters)])
+        assert [state[p]["step"].item() for p in parameters] == [3.0] * 4
+    torch.testing.assert_close(*outcomes, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_a_short_gradient_times_a_factor_is_what_is_moved_against(kind):
+    moved = []
+    for short in (False, True):
+        torch.manual_seed(0)
+        weight = nn.Parameter(torch.randn(6, 4))
+        gradient = torch.randn(6, 4).bfloat16()
+        optimizer = (
+            Muon([weight], lr=0.1, newton_schulz_dtype=torch.float32)
+            if kind == "muon"
+            else AdamW([{"params": [weight], "lr": 0.1, "weight_decay": 0.1}], **MOMENTS)
+        )
+        for step in (1, 2):
+            if short:
+                given = Gradients(lambda _, gradient=gradient: gradient, factor=0.25 * step)
+                optimizer.step(given)
+            else:
+                weight.grad = gradient.float() * 0.25 * step
+                optimizer.step()
+        moved.append(weight.detach())
+    assert torch.equal(*moved)
+
+
+def test_the_gradients_of_one_part_stay_in_the_precision_of_the_passes_and_are_clipped():
+    compute = small_compute(torch.bfloat16)
+    loss_of(compute).backward()
+    compute.collect_gradients(last=True)
+    assert all(master.grad is None for master in compute.masters.parameters())
+    whole = torch.cat([g.float().flatten() for _, g in compute.named_gradients()]).norm()
+    assert compute.clip_gradients(0.5 * float(whole)) == pytest.approx(float(whole), rel=1e-3)
+    assert compute.gradients.factor == pytest.approx(0.5, rel=1e-3)
+    compute.clear_gradients()
+    assert not compute.named_gradients()
+    assert compute.gradients.factor == 1.0
+
+
+def test_the_gradients_of_several_parts_are_added_up_in_float32():
+    compute, other = small_compute(torch.bfloat16), small_compute(torch.bfloat16)
+    for last in (False, True):
+        loss_of(compute).backward()
+        compute.collect_gradients(last=last)
+    loss_of(other).backward()
+    for (name, both), (_, one) in zip(
+        compute.named_gradients(), other.named_gradients(), strict=True
+    ):
+        assert both.dtype == torch.float32, name
+        assert torch.equal(both, 2 * one.float())
+    compute.scale_gradients(0.5)
+    assert compute.clip_gradients(0.0) == pytest.approx(other.clip_gradients(0.0), rel=1e-3)
+
+
+def small_compute(dtype):
+    config = complete(ModelOptions(), vocab_size=11, layers=1, width=16, context=8)
+    masters = build_network(config)
+    initialise(masters, seed=0)
+    return ComputeModel(masters, dtype=dtype)
+
+
+def loss_of(compute):
+    ids = torch.arange(16).view(2, 8) % 11
+    return NextToken()(compute.model, Batch(ids, (ids + 1) % 11)).terms["loss"].sum

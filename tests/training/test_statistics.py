@@ -1,6 +1,7 @@
 """Figures of a step: each against the plain computation of what it says it is."""
 
 import math
+import mmap
 
 import pytest
 import torch
@@ -111,10 +112,11 @@ def test_a_layer_of_zeros_has_no_update_ratio():
 def test_memory_grows_by_what_is_held_and_the_peak_stays():
     device = torch.device("cpu")
     before = memory_metrics(device)
-    held = torch.ones(48 * 2**20 // 4)
+    held = mmap.mmap(-1, 48 * 2**20)  # not from what the process freed and kept
+    held.write(bytes(48 * 2**20))
     during = memory_metrics(device)
     assert during["perf/memory_bytes"] - before["perf/memory_bytes"] > 40 * 2**20
-    del held
+    held.close()
     after = memory_metrics(device)
     if "perf/peak_memory_bytes" in after:
         counted_late = 2**20  # Linux gathers its counts in small lots
@@ -153,3 +155,12 @@ def test_hooks_are_gone_where_the_pass_itself_fails(model):
 def test_figures_by_layer_are_due_at_evaluations_or_as_often_as_asked():
     assert [s for s in range(1, 13) if statistics_due(s, every=0, eval_every=6)] == [6, 12]
     assert [s for s in range(1, 13) if statistics_due(s, every=4, eval_every=6)] == [4, 8, 12]
+
+
+@pytest.mark.parametrize("shape", [(700, 300), (3,), (1025, 1030)])
+def test_norms_of_bfloat16_tensors_are_those_of_their_float32_copies(shape):
+    torch.manual_seed(0)
+    tensor = (torch.randn(shape) * 3).bfloat16()
+    (found,) = tensor_norms([tensor])
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, tensor.float().norm(), rtol=1e-4, atol=0)

@@ -32,7 +32,13 @@ from cloche.text.choice import TokenizerChoice
 from cloche.training.assemble import build_parts, make_training
 from cloche.training.choices import make_choice
 from cloche.training.compiling import has_compiler
-from cloche.training.machine import dtype_of, find_device, matmul_flops, measure_machine
+from cloche.training.machine import (
+    dtype_of,
+    find_device,
+    keep_freed_memory,
+    matmul_flops,
+    measure_machine,
+)
 from cloche.training.options import RunOptions, TrainOptions
 from cloche.training.schedule import Plan
 from cloche.training.state import LoopState
@@ -56,6 +62,7 @@ class Trainer:
 def build_cloche(setup: TrainerSetup, folder: Path) -> Trainer:
     """cloche as `cloche train` puts it together, in the precision that is faster here."""
     compile_ = setup.compile if has_compiler(setup.device) else "off"
+    keep_freed_memory()
     machine = measure_machine(setup.device, "auto")
     options = RunOptions(
         train=TrainOptions(

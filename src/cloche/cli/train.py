@@ -69,10 +69,12 @@ def _train(arguments: list[str], began: float, launch: Launch | None) -> int:
     from rich.console import Console
 
     from cloche.training.events import Event, Notice, RunStarted
+    from cloche.training.machine import keep_freed_memory
     from cloche.training.preparing import Places
     from cloche.training.start import train
     from cloche.training.terminal import Terminal
 
+    keep_freed_memory()
     terminal = Terminal(Console(stderr=True))
 
     def tell(event: Event) -> None:

@@ -91,17 +91,20 @@ class _SummedLoss(torch.autograd.Function):
         total = torch.zeros((), device=vectors.device)
         gradients = _Gradients(vectors, matrix, bias, needed)
         for rows in _pieces(len(vectors), _rows_of(KEPT_NUMBERS, vectors, matrix)):
-            kept = gradients.room_for(rows) if any(needed) else None
-            for few in _pieces(rows.stop, _rows_of(SCORED_NUMBERS, vectors, matrix), rows.start):
-                logits = vectors[few] if matrix is None else F.linear(vectors[few], matrix, bias)
+            logits = vectors[rows] if matrix is None else F.linear(vectors[rows], matrix, bias)
+            slopes = gradients.room_for(logits) if any(needed) else None
+            for few in _pieces(len(logits), _rows_of(SCORED_NUMBERS, vectors, matrix)):
                 nats, slope = score_rows(
-                    logits, targets[few], scoring=scoring, differentiate=kept is not None
+                    logits[few],
+                    targets[rows][few],
+                    scoring=scoring,
+                    differentiate=slopes is not None,
                 )
                 total += nats
-                if kept is not None and slope is not None:
-                    kept[few.start - rows.start : few.stop - rows.start] = slope
-            if kept is not None:
-                gradients.add(rows, kept)
+                if slopes is not None and slope is not None:
+                    slopes[few] = slope
+            if slopes is not None:
+                gradients.add(rows, slopes)
         ctx.save_for_backward(*gradients.found())
         return total
 
@@ -165,10 +168,9 @@ class _Gradients:
             self.by_bias = torch.zeros_like(bias, dtype=torch.float32)
         self.wants_matrix = needed[1]
 
-    def room_for(self, rows: slice) -> Float[Tensor, "rows classes"]:
-        """Where the gradients by the logits of these rows are to be written."""
-        classes = self.vectors.shape[-1] if self.matrix is None else self.matrix.shape[0]
-        return self.vectors.new_empty((rows.stop - rows.start, classes))
+    def room_for(self, logits: Float[Tensor, "rows classes"]) -> Float[Tensor, "rows classes"]:
+        """Where the gradients by these logits are to be written: over them, if they are ours."""
+        return torch.empty_like(logits) if self.matrix is None else logits
 
     def add(self, rows: slice, slopes: Float[Tensor, "rows classes"]) -> None:
         """Take in the gradient by the logits of these rows."""
@@ -202,6 +204,6 @@ def _rows_of(numbers: int, vectors: Tensor, matrix: Tensor | None) -> int:
     return max(1, numbers // classes)
 
 
-def _pieces(stop: int, size: int, start: int = 0) -> Iterator[slice]:
-    for begin in range(start, stop, size):
+def _pieces(stop: int, size: int) -> Iterator[slice]:
+    for begin in range(0, stop, size):
         yield slice(begin, min(begin + size, stop))

@@ -13,8 +13,8 @@ from cloche.model.config import ModelConfig
 Path = Literal["plain", "fused"]
 """The two ways of attention: the table of weights written out, or not."""
 FLOAT32, INT64 = 4, 8
-SCORED_NUMBERS = 1 << 22
-"""Logits that are scored at a time: 16 MB in float32, which a processor's cache holds."""
+SCORED_NUMBERS = 1 << 20
+"""Logits that are scored at a time: 4 MB in float32, which a processor's cache holds."""
 KEPT_NUMBERS = 1 << 27
 """Gradients of logits that are kept until they are enough for one large matrix product."""
 
@@ -52,14 +52,9 @@ class _Reckoning:
             if config.positions != "rotary" and not config.qk_norm:
                 return kept  # lies as the projections left it, and is read so by the last one
         else:
-            kept += config.heads * keys * self._weight_bytes(dropout)
+            # one attention weight written out; what dropout leaves of it, and its mask
+            kept += config.heads * keys * self.number * (3 if dropout else 1)
         return kept + self.number * queries  # what the output projection reads
-
-    def _weight_bytes(self, dropout: float) -> int:
-        """Bytes of one attention weight that is written out: float32, its copies, its mask."""
-        if dropout:
-            return FLOAT32 + 2 * self.number
-        return FLOAT32 if self.number == FLOAT32 else FLOAT32 + self.number
 
     def mlp(self) -> int:
         """What one MLP keeps of a token, but for the vector it reads."""

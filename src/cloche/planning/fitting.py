@@ -33,6 +33,8 @@ class Setting:
     """A training as far as its memory goes."""
 
     config: ModelConfig
+    batch: int
+    """Sequences in a step."""
     precision: Precision
     optimizer: Optimizer
     attention: Path
@@ -42,6 +44,7 @@ class Setting:
         return training_memory(
             self.config,
             batch=micro_batch,
+            parts=self.batch // micro_batch,
             precision=self.precision,
             optimizer=self.optimizer,
             attention=self.attention,
@@ -103,7 +106,7 @@ def fit_training(
     What fits is predicted to take at most `share` of `available_bytes`. A `vocab` that is
     "free" is one of a trained BPE, which may be made smaller. `batch` is that of one device.
     """
-    setting = Setting(config, precision, optimizer, attention)
+    setting = Setting(config, batch, precision, optimizer, attention)
     most = int(share * available_bytes)
     for parts in range(accumulate, batch + 1):
         if batch % parts:

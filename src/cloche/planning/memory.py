@@ -48,11 +48,13 @@ def training_memory(
     precision: Precision,
     optimizer: Literal["adamw", "muon"],
     attention: Path,
+    parts: int = 1,
 ) -> Memory:
     """What training takes with `batch` full contexts computed at once (pairs, with an encoder).
 
-    Weights and gradients are float32; in bfloat16 the copy that computes has its own of both. Of
-    a counted model, its tables: counting has a budget of its own.
+    Weights are float32; in bfloat16 the copy that computes has its own. Gradients are of the
+    precision of the passes, and added up in float32 beside them where a step has several `parts`.
+    Of a counted model, its tables: counting has a budget of its own.
     """
     if config.family == "ngram":
         return Memory(weights=table_bytes(config))
@@ -61,7 +63,8 @@ def training_memory(
     activations = activation_bytes(
         config, batch=batch, number_bytes=NUMBER_BYTES[precision], attention=attention
     )
-    gradients = learned + copy
+    added_up = learned if precision == "float32" or parts > 1 else 0
+    gradients = copy + added_up
     scoring = scoring_bytes(config, batch=batch, number_bytes=NUMBER_BYTES[precision])
     return Memory(
         weights=learned + copy,

@@ -1,5 +1,7 @@
 """What this machine is and does, measured in a second: device, precision, speed."""
 
+import ctypes
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,6 +10,7 @@ import torch
 
 from cloche.errors import SettingError
 
+LARGEST_PIECE = 1 << 30  # bytes that are asked for at once, and then kept
 WORTH_IT = 1.3  # how much faster bfloat16 has to be before `auto` takes it
 
 
@@ -75,6 +78,23 @@ def allow_short_products(device: str, precision: str) -> None:
     """On CUDA, let what is left in float32 multiply in TF32, unless all is to be float32."""
     if device == "cuda" and precision != "float32":
         torch.backends.cuda.matmul.fp32_precision = "tf32"
+
+
+def keep_freed_memory() -> bool:
+    """Have this process keep what it frees, and use it again; whether the system can do that.
+
+    A training frees and asks for the same large pieces in every step. The GNU C library gives each
+    back at once, and the system has to clear it anew: a twelfth of a step (docs/log.md). The whole
+    process is changed, for good, so this is for programs whose business is one training.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        set_option = ctypes.CDLL(None).mallopt
+    except AttributeError:  # another C library
+        return False
+    mapped_alone, kept_at_end = -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h
+    return bool(set_option(mapped_alone, LARGEST_PIECE)) and bool(set_option(kept_at_end, -1))
 
 
 def matmul_flops(device: str, dtype: torch.dtype) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-from cloche.training.optimizer import Optimizer
+from cloche.training.optimizer import OWN_GRADIENTS, Gradients, Optimizer
 from cloche.training.shards import is_sharded, like, local, whole
 
 TOGETHER_NUMBERS = 1 << 25
@@ -63,49 +63,54 @@ class Muon(Optimizer):
         self.newton_schulz_steps = newton_schulz_steps
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self, gradients: Gradients = OWN_GRADIENTS) -> None:
         """One update of every parameter that has a gradient."""
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[nn.Parameter]] = {}
             for parameter in group["params"]:
-                if parameter.grad is not None:
+                if gradients.of(parameter) is not None:
                     by_shape.setdefault(parameter.shape, []).append(parameter)
             for shape, parameters in by_shape.items():
                 together = max(1, TOGETHER_NUMBERS // shape.numel())
                 for begin in range(0, len(parameters), together):
                     some = parameters[begin : begin + together]
-                    self._update(some, lr=group["lr"], weight_decay=group["weight_decay"])
+                    self._update(some, gradients, lr=group["lr"], decay=group["weight_decay"])
 
-    def _update(self, parameters: list[nn.Parameter], *, lr: float, weight_decay: float) -> None:
+    def _update(
+        self, parameters: list[nn.Parameter], gradients: Gradients, *, lr: float, decay: float
+    ) -> None:
         if is_sharded(parameters[0]):
-            updates = self._gathered_updates(parameters)
+            updates = self._gathered_updates(parameters, gradients)
         else:
-            updates = self._updates(parameters)
+            updates = self._updates(parameters, gradients)
         rows, columns = parameters[0].shape
         scale = max(1.0, rows / columns) ** 0.5
         for parameter, update in zip(parameters, updates, strict=True):
             own = local(parameter)
-            own.mul_(1.0 - lr * weight_decay).add_(local(update), alpha=-lr * scale)
+            own.mul_(1.0 - lr * decay).add_(local(update), alpha=-lr * scale)
 
-    def _updates(self, parameters: list[nn.Parameter]) -> Iterable[Tensor]:
+    def _updates(self, parameters: list[nn.Parameter], gradients: Gradients) -> Iterable[Tensor]:
         """The orthogonalized momentum of matrices of one shape."""
-        gradients = torch.stack([p.grad for p in parameters if p.grad is not None])
         momenta = [self._momentum(parameter) for parameter in parameters]
-        for momentum, gradient in zip(momenta, gradients, strict=True):
+        together = torch.stack([_present(gradients.of(parameter)) for parameter in parameters])
+        together = together.to(momenta[0].dtype).mul_(gradients.factor)
+        for momentum, gradient in zip(momenta, together, strict=True):
             momentum.lerp_(gradient, 1.0 - self.momentum)
-        looked_ahead = gradients.lerp_(torch.stack(momenta), self.momentum)  # Nesterov
+        looked_ahead = together.lerp_(torch.stack(momenta), self.momentum)  # Nesterov
         return self._orthogonalized(looked_ahead)
 
-    def _gathered_updates(self, parameters: list[nn.Parameter]) -> Iterator[Tensor]:
+    def _gathered_updates(
+        self, parameters: list[nn.Parameter], gradients: Gradients
+    ) -> Iterator[Tensor]:
         """The same where they lie in shards: each is made whole, and each process keeps its shard.
 
         One matrix after the other, so that no more than one has to find room.
         """
         for parameter in parameters:
-            assert parameter.grad is not None, "chosen by its gradient"
+            gradient = _present(gradients.of(parameter)).mul_(gradients.factor)
             momentum = self._momentum(parameter)
-            local(momentum).lerp_(local(parameter.grad), 1.0 - self.momentum)
-            looked_ahead = whole(parameter.grad.lerp(momentum, self.momentum))
+            local(momentum).lerp_(local(gradient), 1.0 - self.momentum)
+            looked_ahead = whole(gradient.lerp(momentum, self.momentum))
             update = self._orthogonalized(looked_ahead[None])[0]
             yield like(update, parameter)
 
@@ -119,3 +124,8 @@ class Muon(Optimizer):
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(parameter)
         return state["momentum"]
+
+
+def _present(gradient: Tensor | None) -> Tensor:
+    assert gradient is not None, "chosen by its gradient"
+    return gradient

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from cloche.training.adamw import AdamW
 from cloche.training.muon import MOMENTUM, Muon
-from cloche.training.optimizer import Optimizer
+from cloche.training.optimizer import OWN_GRADIENTS, Gradients, Optimizer
 from cloche.training.options import TrainOptions
 from cloche.training.shards import like
 
@@ -26,10 +26,10 @@ class Optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * share
 
-    def step(self) -> None:
-        """Update all parameters from their gradients."""
+    def step(self, gradients: Gradients = OWN_GRADIENTS) -> None:
+        """Update all parameters from their gradients, which may be used up."""
         for optimizer in self.parts.values():
-            optimizer.step()
+            optimizer.step(gradients)
 
     def parameter_of(self, flat: str) -> nn.Parameter:
         """The parameter of a name of `state_tensors`; ValueError where there is none."""

@@ -15,6 +15,11 @@ from torch import Tensor, nn
 from cloche.data.batches import Batch
 from cloche.model.build import Network
 from cloche.training.objectives import Losses, Objective
+from cloche.training.optimizer import Gradients
+from cloche.training.statistics import tensor_norms
+
+SMALLEST_NORM = 1e-6
+"""Added where a norm is divided by, as torch.nn.utils.clip_grad_norm_ does."""
 
 
 class ComputeModel:
@@ -28,6 +33,10 @@ class ComputeModel:
         self.separate = dtype != torch.float32
         self.model = copy.deepcopy(masters).to(dtype) if self.separate else masters
         self.pairs = list(zip(masters.parameters(), self.model.parameters(), strict=True))
+        self._copy_of = {id(master): low for master, low in self.pairs}
+        self._added = False
+        """Whether gradients of this step lie on the masters already, to be added to."""
+        self._factor = 1.0
 
     def losses(self, objective: Objective, batch: Batch, *, last: bool) -> Losses:  # noqa: ARG002
         """The forward pass of one part of a step; `last` says that no other part follows."""
@@ -45,10 +54,14 @@ class ComputeModel:
                 low.copy_(master)
 
     @torch.no_grad()
-    def collect_gradients(self) -> None:
-        """Add the copy's gradients to the masters', in float32, and clear them."""
-        if not self.separate:
+    def collect_gradients(self, *, last: bool) -> None:
+        """Add the copy's gradients to the masters', in float32, and clear them.
+
+        Those of a step's only part stay where they are: half the room, and `gradients` finds them.
+        """
+        if not self.separate or (last and not self._added):
             return
+        self._added = True
         for master, low in self.pairs:
             if low.grad is None:
                 continue
@@ -58,26 +71,34 @@ class ComputeModel:
                 master.grad.add_(low.grad)
             low.grad = None
 
+    @property
+    def gradients(self) -> Gradients:
+        """The gradients of the masters, scaled and clipped as they were asked to be."""
+        return Gradients(self._gradient_of, self._factor)
+
+    def named_gradients(self) -> list[tuple[str, Tensor]]:
+        """The gradient of each master that has one, by its name; without the factor of
+        `gradients`."""
+        return [
+            (name, gradient)
+            for name, master in self.masters.named_parameters()
+            if (gradient := self._gradient_of(master)) is not None
+        ]
+
     def clip_gradients(self, largest: float) -> float:
         """The norm of all gradients together, which are scaled down to `largest` where longer.
 
         0 leaves them as they are, and so does a norm that is no number: where it came from can
         still be seen.
         """
-        masters = [master for master in self.masters.parameters() if master.grad is not None]
-        gradients = [master.grad for master in masters if master.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
-        total = float(norm)
+        total = self._factor * self._gradient_norm()
         if largest and math.isfinite(total):
-            torch.nn.utils.clip_grads_with_norm_(masters, largest, norm, foreach=True)
+            self._factor *= min(1.0, largest / (total + SMALLEST_NORM))
         return total
 
-    @torch.no_grad()
     def scale_gradients(self, factor: float) -> None:
         """Multiply all of the masters' gradients."""
-        for master in self.masters.parameters():
-            if master.grad is not None:
-                master.grad.mul_(factor)
+        self._factor *= factor
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Overwrite the masters."""
@@ -88,6 +109,14 @@ class ComputeModel:
         return self.masters
 
     def clear_gradients(self) -> None:
-        """Forget the masters' gradients, before a new step."""
-        for master, _ in self.pairs:
-            master.grad = None
+        """Forget all gradients, before a new step."""
+        self._added, self._factor = False, 1.0
+        for master, low in self.pairs:
+            master.grad = low.grad = None
+
+    def _gradient_norm(self) -> float:
+        gradients = [gradient for _, gradient in self.named_gradients()]
+        return float(tensor_norms(gradients).norm())
+
+    def _gradient_of(self, master: nn.Parameter) -> Tensor | None:
+        return self._copy_of[id(master)].grad if master.grad is None else master.grad

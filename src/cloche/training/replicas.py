@@ -59,10 +59,10 @@ class ReplicatedModel(ComputeModel):
             return self._module(lambda model: objective(model, batch))
 
     @torch.no_grad()
-    def collect_gradients(self) -> None:
+    def collect_gradients(self, *, last: bool) -> None:
         """Have the masters' gradients complete: in the last part, those of all processes."""
-        if not self._last:
-            super().collect_gradients()
+        if not last:
+            super().collect_gradients(last=False)
         elif self.separate:  # summed into the masters already
             for _, low in self.pairs:
                 low.grad = None

@@ -10,7 +10,6 @@ https://arxiv.org/abs/1909.08053
 """
 
 import logging
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -79,8 +78,7 @@ class ShardedModel(ComputeModel):
             if isinstance(self._root, FSDPModule):
                 self._root.reshard()  # no backward pass will
 
-    def clip_gradients(self, largest: float) -> float:
-        """The norm of all gradients together, which are scaled down to `largest` where longer."""
+    def _gradient_norm(self) -> float:
         meshes: dict[DeviceMesh, list[nn.Parameter]] = {}
         for parameter in self.masters.parameters():
             if isinstance(parameter.grad, DTensor):
@@ -89,12 +87,7 @@ class ShardedModel(ComputeModel):
             whole(torch.nn.utils.get_total_norm([p.grad for p in group if p.grad is not None]))
             for group in meshes.values()
         ]
-        norm = torch.stack(norms).norm()
-        total = float(norm)
-        if largest and math.isfinite(total):
-            for group in meshes.values():
-                torch.nn.utils.clip_grads_with_norm_(group, largest, norm)
-        return total
+        return float(torch.stack(norms).norm())
 
     @torch.no_grad()
     def load(self, state: Mapping[str, Tensor]) -> None:

@@ -22,6 +22,8 @@ if sys.platform != "win32":
 
 Named = Iterable[tuple[str, Tensor]]
 """Tensors by the names of their parameters, as `named_parameters` gives them."""
+ROW, MANY_NUMBERS = 256, 1 << 20
+"""Numbers in bfloat16 whose norm is taken by itself, in tensors of so many numbers or more."""
 LAYER = re.compile(r"^(?:.*\.)?layers\.\d+")
 
 
@@ -49,7 +51,8 @@ def tensor_norms(tensors: Sequence[Tensor]) -> Tensor:
         return torch.zeros(0)
     if any(map(is_sharded, tensors)):  # then all processes take part, one tensor after the other
         return torch.stack([whole(tensor.norm()).float() for tensor in tensors])
-    norms = torch._foreach_norm(list(tensors), 2)  # pyright: ignore[reportPrivateImportUsage]
+    lengthened = [_of_equal_norm(tensor) for tensor in tensors]
+    norms = torch._foreach_norm(lengthened, 2)  # pyright: ignore[reportPrivateImportUsage]
     return torch.stack([norm.float() for norm in norms])
 
 
@@ -171,3 +174,17 @@ def first_nonfinite_output(model: nn.Module, forward: Callable[[], object]) -> s
         for hook in hooks:
             hook.remove()
     return found[0] if found else None
+
+
+def _of_equal_norm(tensor: Tensor) -> Tensor:
+    """The tensor in float32, or of a large one in bfloat16 the norms of its rows.
+
+    To lengthen every number takes a CPU five times as long. Each row's norm is rounded to 8 bits,
+    up or down as it comes: over thousands of rows that leaves a relative error of some 1e-5.
+    """
+    if tensor.dtype != torch.bfloat16 or tensor.numel() < MANY_NUMBERS:
+        return tensor.float()
+    numbers = tensor.flatten()
+    in_rows = numbers.numel() // ROW * ROW
+    norms = torch.linalg.vector_norm(numbers[:in_rows].view(-1, ROW), dim=1)
+    return torch.cat([norms.float(), numbers[in_rows:].float()])

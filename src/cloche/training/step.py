@@ -40,14 +40,14 @@ def take_step(training: Training, state: LoopState) -> StepDone | StepSkipped:
         state.step + 1, every=options.statistics_every, eval_every=options.eval_every or 1
     )
     if measured:
-        metrics |= gradient_metrics(_gradients(training))
+        metrics |= gradient_metrics(compute.named_gradients())
     norm = compute.clip_gradients(options.clip)
     if not (math.isfinite(loss) and math.isfinite(norm)):
         return _leave_out(training, state, parts, loss=loss, norm=norm)
     share = learning_rate_share(state.plan.progress(state.step), options)
     before = weights_now(compute.masters.named_parameters()) if measured else {}
     training.optimizers.set_learning_rate(share)
-    training.optimizers.step()
+    training.optimizers.step(compute.gradients)
     compute.refresh()
     if measured:
         metrics |= update_metrics(before, compute.masters.named_parameters())
@@ -100,14 +100,13 @@ def _add_gradients(
     factor = 1.0 if state.loss_scale is None else state.loss_scale.factor
     for number, part in enumerate(parts):
         _seed_dropout(training, state, number)
-        losses = compute.losses(
-            training.objective, on_device(part, training.device), last=number == len(parts) - 1
-        )
+        last = number == len(parts) - 1
+        losses = compute.losses(training.objective, on_device(part, training.device), last=last)
         loss = torch.stack(
             [term.weight * term.sum / max(totals[name], 1) for name, term in losses.terms.items()]
         ).sum()
         (loss * factor if factor != 1.0 else loss).backward()
-        compute.collect_gradients()
+        compute.collect_gradients(last=last)
         step_loss += loss.detach()
         for name, value in losses.metrics.items():
             metrics[name] = metrics.get(name, 0.0) + value / len(parts)
@@ -137,7 +136,7 @@ def _leave_out(
             raise diverged(
                 "gradient left float16's range whatever the loss was scaled by",
                 step,
-                where=first_nonfinite(_gradients(training)),
+                where=first_nonfinite(training.compute.named_gradients()),
                 also=", and --train.precision bfloat16 or float32 has the range",
             )
         state.step = step
@@ -174,12 +173,4 @@ def _first_broken(training: Training, state: LoopState, parts: Sequence[Batch]) 
         where = first_nonfinite_output(compute.model, forward)
         if where is not None:
             return where
-    return first_nonfinite(_gradients(training))
-
-
-def _gradients(training: Training) -> list[tuple[str, torch.Tensor]]:
-    return [
-        (name, parameter.grad)
-        for name, parameter in training.compute.masters.named_parameters()
-        if parameter.grad is not None
-    ]
+    return first_nonfinite(compute.named_gradients())

@@ -53,14 +53,18 @@ def measure_step(
     optimizers = build_optimizers(masters, options, learning_rate=NEARLY_NO_RATE)
     moved = on_device(batch, machine.device)
 
+    alone = options.accumulate == 1
+
     def pass_through() -> None:
+        if alone:
+            compute.clear_gradients()
         losses = objective(compute.model, moved)
         torch.stack([term.sum for term in losses.terms.values()]).sum().backward()
-        compute.collect_gradients()
+        compute.collect_gradients(last=alone)
 
     def update() -> None:
         compute.clip_gradients(options.clip)
-        optimizers.step()
+        optimizers.step(compute.gradients)
         compute.refresh()
 
     passes = best_seconds(pass_through, device=machine.device, repeats=3)
