@@ -28,6 +28,7 @@ from bad_input_cases import (
     run_cloche,
     write,
 )
+from bad_training_cases import TRAINING_CASES
 from bad_weights_cases import CHOICE_CASES, EXPORT_CASES, FILE_CASES, IMPORT_CASES
 
 DOCUMENT = Path("docs/bad-input.md")
@@ -183,6 +184,7 @@ GROUPS = {
     "Tokens prepared beforehand": PREPARATION_CASES,
     "Tokenizers, cleaning and data sets": TYPING_CASES,
     "Training and generating": RUN_CASES,
+    "Plans, parts and processes": TRAINING_CASES,
 }
 WATCHED = {
     "Model folders that come in": IMPORT_CASES,

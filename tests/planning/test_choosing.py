@@ -64,9 +64,12 @@ def test_setting_up_and_evaluations_take_their_time():
 def test_the_reasons_name_the_neighbours_and_what_they_would_reach():
     found = choose()
     first, smaller, larger = found.reasons
-    assert f"{found.best.loss:.3f}" in first
-    assert "next smaller" in smaller
-    assert "next larger" in larger
+    assert f"{found.best.steps:,} steps" in first
+    sizes = sorted(found.others, key=lambda other: other.candidate.parameters)
+    place = sum(o.candidate.parameters < found.best.candidate.parameters for o in sizes)
+    for sentence, other in ((smaller, sizes[place - 1]), (larger, sizes[place])):
+        assert other.candidate.name in sentence
+        assert f"{other.loss - found.best.loss:.3f} nats a token higher" in sentence
 
 
 def test_no_time_for_a_single_step_is_an_error():

@@ -4,7 +4,8 @@ from cloche.errors import SettingError
 from cloche.model.config import ModelOptions
 from cloche.model.presets import complete
 from cloche.planning.budget import Budget
-from cloche.training.choices import choose_model, options_of
+from cloche.training.choices import options_of
+from cloche.training.sizing import choose_model
 from cloche.weights.hf import obstacles_to_others
 
 BUDGET = Budget(60.0, flops_per_second=1e11, train_tokens=10**6, validation_tokens=10**5)

@@ -23,7 +23,6 @@ def asked(prefetched, steps, *, parts):
 def test_what_is_made_ahead_is_what_would_be_made_now(steps):
     prefetched = Prefetched(numbered, parts=3, device=CPU)
     assert asked(prefetched, steps, parts=3) == [[s, p] for s in steps for p in range(3)]
-    prefetched.close()
 
 
 def test_each_batch_is_made_once_and_the_next_step_before_it_is_asked_for():
@@ -40,7 +39,6 @@ def test_each_batch_is_made_once_and_the_next_step_before_it_is_asked_for():
     assert done.wait(10)
     assert sorted(made)[2:] == [(1, 0, "batches_0"), (1, 1, "batches_0")]
     asked(prefetched, [1], parts=2)
-    prefetched.close()
     assert len([entry for entry in made if entry[0] < 2]) == 4
 
 
@@ -53,7 +51,6 @@ def test_one_thread_makes_all_batches_in_their_order():
 
     prefetched = Prefetched(make, parts=2, device=CPU)
     asked(prefetched, [7, 8], parts=2)
-    prefetched.close()
     assert made[:4] == [(step, part, "batches_0") for step in (7, 8) for part in (0, 1)]
 
 
@@ -75,7 +72,6 @@ def test_what_is_kept_from_batch_to_batch_is_never_mixed_up(first):
     """The first step of a sitting may be the last of an epoch."""
     prefetched = Prefetched(Epochs(), parts=1, device=CPU)
     found = asked(prefetched, [first, first + 1], parts=1)
-    prefetched.close()
     assert found == [[step, step // 2] for step in (first, first + 1)]
 
 
@@ -89,4 +85,3 @@ def test_an_error_comes_where_its_batch_is_asked_for():
     prefetched(0, 0)
     with pytest.raises(ValueError, match="no such window"):
         prefetched(1, 0)
-    prefetched.close()

@@ -36,8 +36,8 @@ from cloche.training.machine import (
     dtype_of,
     find_device,
     keep_freed_memory,
-    matmul_flops,
     measure_machine,
+    peak_flops,
 )
 from cloche.training.options import RunOptions, TrainOptions
 from cloche.training.schedule import Plan
@@ -192,8 +192,7 @@ def serve_peaks(
     """Answer each request with the matrix-multiply peak in a precision."""
     answer({"device": device, "threads": torch.get_num_threads()})
     for line in requests:
-        precision = dtype_of(json.loads(line)["precision"])
-        answer({"flops_per_second": matmul_flops(device, precision)})
+        answer({"flops_per_second": peak_flops(device, json.loads(line)["precision"])[0]})
 
 
 def serve_steps(

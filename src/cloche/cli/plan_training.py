@@ -3,15 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-import torch
-
 from cloche.cli.plan_subject import Subject
-from cloche.data.batches import TokensInMemory, Windows
 from cloche.errors import SettingError
-from cloche.model.build import build_model
 from cloche.model.config import ModelConfig
-from cloche.planning.budget import Budget, choose_batch, tokens_within
+from cloche.planning.budget import SMALLEST_BATCH_TOKENS, Budget, choose_batch, tokens_within
 from cloche.planning.estimate import Estimate, Outlook, Pace, TextSize, estimate, outlook
 from cloche.planning.estimate import tokens_within as tokens_at
 from cloche.planning.fitting import Fit, Optimizer, TooLarge, fit_training
@@ -19,12 +14,18 @@ from cloche.planning.flops import flops_per_token, parameter_count
 from cloche.planning.machines import DEFAULT_UTILISATION, MachineType
 from cloche.planning.memory import Memory, Precision, generation_memory
 from cloche.planning.scaling import chinchilla_tokens
-from cloche.training.choices import DEFAULT_MINUTES, OVERHEAD, choose_model, whole_parts
+from cloche.training.choices import (
+    DEFAULT_MINUTES,
+    NOMINAL_FLOPS,
+    OVERHEAD,
+    size_model,
+    whole_parts,
+)
 from cloche.training.machine import Machine, measure_machine
-from cloche.training.objectives import NextToken
 from cloche.training.options import RunOptions
 from cloche.training.room import attention_path, free_bytes, half_or_full, optimizer_of
-from cloche.training.timing import measure_step
+from cloche.training.sizing import choose_for_time, choose_model
+from cloche.training.timing import measure_model
 
 ENDLESS = 10**15
 """Tokens of a text that is not given."""
@@ -162,13 +163,26 @@ def _place(
 def _choose(subject: Subject, place: Place) -> ModelConfig:
     """The model that cloche train would take for this text, machine and time."""
     options = subject.options
+    peak = place.peak_flops * place.devices
     budget = Budget(
         seconds=60 * (options.minutes or DEFAULT_MINUTES),
-        flops_per_second=place.peak_flops * place.devices,
+        flops_per_second=peak if options.train.steps is None else NOMINAL_FLOPS,
         train_tokens=subject.text.train_tokens if subject.text else ENDLESS,
         validation_tokens=subject.validation_tokens or ENDLESS,
     )
-    return choose_model(options.model, budget, vocab_size=subject.vocab_size)
+    if options.train.steps is not None:
+        return choose_model(options.model, budget, vocab_size=subject.vocab_size)
+    if place.measured is not None:
+        return size_model(
+            options, budget, vocab_size=subject.vocab_size, machine=place.measured
+        ).config
+
+    def step_seconds(config: ModelConfig) -> float:
+        return SMALLEST_BATCH_TOKENS * flops_per_token(config) / (DEFAULT_UTILISATION * peak)
+
+    return choose_for_time(
+        options.model, budget, vocab_size=subject.vocab_size, step_seconds=step_seconds
+    ).config
 
 
 def _batch(config: ModelConfig, options: RunOptions, place: Place) -> int:
@@ -229,17 +243,7 @@ def _measured_share(
     rows = max(1, min(memory.micro_batch, int(MEASURING_SECONDS / seconds)))
     if rows * seconds > 2:
         tell("Measuring a step ...")
-    ids = np.random.default_rng(0).integers(config.vocab_size, size=rows * config.context + 1)
-    tokens = TokensInMemory(ids, np.array([len(ids)]), separated=False)
-    batch = Windows(tokens, context=config.context, seed=0).batch(0, size=rows)
-    with torch.random.fork_rng():
-        found = measure_step(
-            build_model(config).to(machine.device),
-            NextToken(balance=config.balance),
-            batch,
-            machine=machine,
-            options=options.train,
-        )
+    found = measure_model(config, rows=rows, machine=machine, options=options.train)
     sequences = memory.accumulate * memory.micro_batch
     passes = sequences / rows * found.passes
     step = OVERHEAD * (passes + found.update)

@@ -112,24 +112,24 @@ def _outcome(
 
 
 def _reasons(best: Outcome, others: Sequence[Outcome], seconds: float) -> list[str]:
-    """Why this one: what it gets through, and what its neighbours in size would reach."""
+    """Why this one: what it gets through, and how its neighbours in size would do."""
     found = [
         f"{best.candidate.name}: {best.steps:,} steps in {seconds:.0f} s, {best.passes:.1f} passes "
-        f"over the text, predicted {best.loss:.3f} nats a token"
+        "over the text"
     ]
     size = best.candidate.parameters
     smaller = [o for o in others if o.candidate.parameters < size]
     larger = [o for o in others if o.candidate.parameters > size]
+    neighbours = []
     if smaller:
         near = max(smaller, key=lambda o: (o.candidate.parameters, -o.loss))
-        found.append(
-            f"the next smaller, {near.candidate.name}, would see {near.tokens / best.tokens:.1f} "
-            f"times the tokens and reach {near.loss:.3f}"
-        )
+        neighbours.append(("smaller", near))
     if larger:
         near = min(larger, key=lambda o: (o.candidate.parameters, o.loss))
+        neighbours.append(("larger", near))
+    for which, near in neighbours:
         found.append(
-            f"the next larger, {near.candidate.name}, would get through {near.steps:,} steps "
-            f"({near.tokens / best.tokens:.2f} times the tokens) and reach {near.loss:.3f}"
+            f"the next {which}, {near.candidate.name}, would see {near.tokens / best.tokens:.2f} "
+            f"times the tokens and end {near.loss - best.loss:.3f} nats a token higher"
         )
     return found

@@ -12,7 +12,7 @@ from typing import Literal
 from cloche.model.config import GPT_FAMILIES, Activation, ModelConfig, nearest_multiple
 from cloche.model.presets import GPT2_SIZES
 from cloche.planning.activations import Path
-from cloche.planning.memory import Memory, Precision, training_memory
+from cloche.planning.memory import Memory, Precision, copy_bytes, training_memory
 from cloche.planning.parameters import parameters_by_part
 from cloche.planning.wording import format_bytes
 
@@ -22,6 +22,9 @@ here, too."""
 SMALLEST_VOCAB = 512
 TYING_COST = 0.05
 """Of a head that is the embedding: a rule of thumb, as in `change_cost`."""
+ROOM_FOR_COPY = 1.5
+"""Of the memory that is free, against what a copy for a checkpoint takes; else training waits
+until it is written."""
 CHANGES = 3
 """How many ways out are told."""
 
@@ -113,6 +116,9 @@ def fit_training(
             continue
         memory = setting.memory(batch // parts)
         if memory.total <= most:
+            copy = copy_bytes(config, optimizer=optimizer)
+            if memory.total + ROOM_FOR_COPY * copy <= available_bytes:
+                memory = replace(memory, saving=copy)
             return Fit(batch // parts, parts, memory, available_bytes)
     found = tuple(_changes(setting, most=most, vocab=vocab))
     mildest = sorted(found, key=lambda change: change.cost)[:CHANGES]
@@ -147,6 +153,7 @@ def memory_parts(memory: Memory) -> list[tuple[str, int]]:
         ("activations", memory.activations),
         ("cache", memory.cache),
         ("working memory", memory.working),
+        ("copy while saving", memory.saving),
     ]
     return [(name, count) for name, count in named if count]
 

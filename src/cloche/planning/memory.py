@@ -34,6 +34,8 @@ class Memory:
     cache: int = 0
     working: int = 0
     """Of the operations, the allocator and the libraries; measured, not reckoned."""
+    saving: int = 0
+    """A copy of weights and optimizer, which is written while the training goes on."""
 
     @property
     def total(self) -> int:
@@ -74,6 +76,11 @@ def training_memory(
         # what the loss holds is let go before most gradients are made: they share their room
         working=LIBRARY_BYTES + round(WORKING_SHARE * activations) + max(0, scoring - gradients),
     )
+
+
+def copy_bytes(config: ModelConfig, *, optimizer: Literal["adamw", "muon"]) -> int:
+    """What is copied for a checkpoint that is written while the training goes on."""
+    return parameter_bytes(config) + optimizer_bytes(config, optimizer=optimizer)
 
 
 def generation_memory(

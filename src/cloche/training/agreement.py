@@ -46,7 +46,7 @@ class Agreement:
         numbers = {
             field.name: value
             for field in fields(choice)
-            if isinstance(value := getattr(choice, field.name), int | float | str)
+            if isinstance(value := getattr(choice, field.name), int | float | str | tuple)
         }
         return tomli_w.dumps(
             {
@@ -86,7 +86,8 @@ def _model(options: RunOptions, *, vocab_size: int) -> ModelConfig:
 
 def _choice(options: RunOptions, config: ModelConfig, numbers: Mapping[str, Any]) -> Choice:
     absent = {field.name: None for field in fields(Choice)}  # TOML has no null
-    return Choice(**{**absent, **numbers, "options": options, "config": config})
+    values = {**absent, **numbers, "options": options, "config": config}
+    return Choice(**{**values, "notes": tuple(numbers["notes"])})
 
 
 def open_tokens(folder: Path, options: RunOptions) -> PreparedText:
@@ -123,7 +124,8 @@ def describe_sharing(choice: Choice, world: World) -> list[str]:
         one = f"Processes: 1, which has nothing to share by train.parallel {options.parallel}."
         return [] if options.parallel == "auto" else [one]
     groups = world.size // options.tensor_parallel
-    each = f"{(options.batch or 0) / groups:g} sequences a step each"
+    fewest, more = divmod(options.batch or 0, groups)
+    each = f"{fewest}{f' or {fewest + 1}' if more else ''} sequences a step each"
     way = "the whole model in each" if options.parallel == "ddp" else "a shard of it in each"
     if options.tensor_parallel > 1:
         each = f"in groups of {options.tensor_parallel} that share each sequence, {each}"

@@ -1,37 +1,28 @@
 """Completes the options of a run: all that was left to choose, chosen once and then frozen."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-import torch
-
-from cloche.data.batches import Tokens, Windows
-from cloche.errors import SettingError
-from cloche.model.build import build_model
+from cloche.data.batches import Tokens
 from cloche.model.config import ModelConfig, ModelOptions
-from cloche.model.presets import complete
 from cloche.planning.budget import (
-    LADDER,
     SMALLEST_BATCH_TOKENS,
     Budget,
     choose_batch,
-    choose_context,
     choose_dropout,
     choose_eval_batches,
     choose_interval,
-    choose_size,
     tokens_within,
 )
 from cloche.planning.flops import parameter_count
 from cloche.training.compiling import choose_compile
 from cloche.training.machine import Machine
 from cloche.training.muon import MOMENTUM
-from cloche.training.objectives import NextToken
 from cloche.training.options import RunOptions, TrainOptions
 from cloche.training.room import find_room
 from cloche.training.schedule import DECAY
-from cloche.training.timing import measure_step
+from cloche.training.sizing import Sized, choose_for_time, choose_model
+from cloche.training.timing import measure_model
 from cloche.weights.hf import obstacles_to_others
 
 DEFAULT_MINUTES = 5.0
@@ -63,8 +54,8 @@ class Choice:
 
     peak_flops: float
     """Matrix-multiply peak of the machine, measured."""
-    notes: str = ""
-    """What else was chosen and is to be told, a line each."""
+    notes: tuple[str, ...] = ()
+    """Why, and what else was chosen and is to be told, a line each."""
 
     @property
     def pause_seconds(self) -> float:
@@ -90,7 +81,8 @@ def complete_options(
         train_tokens=len(train.tokens),
         validation_tokens=len(validation.tokens),
     )
-    config = choose_model(options.model, budget, vocab_size=vocab_size)
+    sized = size_model(options, budget, vocab_size=vocab_size, machine=machine)
+    config = sized.config
     tokens = tokens_within(budget, config)
     if options.train.steps is not None:
         tokens = min(tokens, float(options.train.steps * SMALLEST_BATCH_TOKENS))
@@ -99,7 +91,7 @@ def complete_options(
     )
     if options.train.parallel != "fsdp":  # there each process has but a shard of it
         options = with_room(options, config, batch=batch, machine=machine)
-    measured = _Measured(config, train, batch=batch, machine=machine, options=options)
+    measured = _Measured(config, batch=batch, machine=machine, options=options)
     steps = options.train.steps or max(1, int(seconds / (OVERHEAD * measured.plain())))
     epochs = steps * batch * config.context / len(train.tokens)
     if options.model.dropout is None and config.family != "bigram":
@@ -123,7 +115,22 @@ def complete_options(
         steps=steps,
         step_seconds=(compiling.step_seconds or measured.plain()) if timed else None,
     )
-    return replace(choice, notes=compiling.reason)
+    return replace(choice, notes=(*sized.reasons, *filter(None, [compiling.reason])))
+
+
+def size_model(options: RunOptions, budget: Budget, *, vocab_size: int, machine: Machine) -> Sized:
+    """The model: by measurement and law for a time, by a rule for steps, which choose the same
+    model on every machine."""
+    if options.train.steps is not None:
+        return Sized(choose_model(options.model, budget, vocab_size=vocab_size))
+
+    def step_seconds(config: ModelConfig) -> float:
+        parts = options.train.accumulate
+        rows = max(1, SMALLEST_BATCH_TOKENS // (parts * machine.processes * config.context))
+        found = measure_model(config, rows=rows, machine=machine, options=options.train)
+        return found.seconds(parts)
+
+    return choose_for_time(options.model, budget, vocab_size=vocab_size, step_seconds=step_seconds)
 
 
 def make_choice(
@@ -172,43 +179,8 @@ def describe(choice: Choice, train: Tokens) -> list[str]:
         f"Plan: {until}{choice.steps:,} steps of {options.batch} x {config.context} tokens "
         f"({passes:.1f} passes over the training part), {options.optimizer} at "
         f"{options.learning_rate:g}, dropout {config.dropout:g}.",
-        *filter(None, [choice.notes]),
+        *choice.notes,
     ]
-
-
-def choose_model(options: ModelOptions, budget: Budget, *, vocab_size: int) -> ModelConfig:
-    """The model for the budget: what the user set stays, the dial sets the rest."""
-    context = options.context or choose_context(budget)
-    rungs = list(LADDER)
-    if options.width is not None:  # then the layers are those that go with it
-        rungs = [min(LADDER, key=lambda rung: abs(rung[1] - (options.width or 0)))]
-    return choose_size(
-        budget, fitting_models(options, rungs, vocab_size=vocab_size, context=context)
-    )
-
-
-def fitting_models(
-    options: ModelOptions, rungs: Sequence[tuple[int, int]], *, vocab_size: int, context: int
-) -> list[ModelConfig]:
-    """The models of those (layers, width) that the options allow, in order.
-
-    Heads that do not share one rung's width may well share another's. Raises SettingError with
-    what is wrong at the last rung where none fits.
-    """
-    found: list[ModelConfig] = []
-    problem: SettingError | None = None
-    for layers, width in rungs:
-        try:
-            found.append(
-                complete(
-                    options, vocab_size=vocab_size, layers=layers, width=width, context=context
-                )
-            )
-        except SettingError as exc:
-            problem = exc
-    if not found and problem is not None:
-        raise problem
-    return found
 
 
 def options_of(config: ModelConfig) -> ModelOptions:
@@ -313,7 +285,6 @@ class _Measured:
     """How long a step of this model takes on this machine, measured once."""
 
     config: ModelConfig
-    train: Tokens
     batch: int
     machine: Machine
     options: RunOptions
@@ -330,16 +301,12 @@ class _Measured:
     def _seconds(self, *, compiled: bool) -> float:
         if compiled not in self.found:
             train = self.options.train
-            rows = self.machine.rows_of(self.batch, parts=train.accumulate)
-            windows = Windows(self.train, context=self.config.context, seed=0)
-            with torch.random.fork_rng():
-                found = measure_step(
-                    build_model(self.config).to(self.machine.device),
-                    NextToken(balance=self.config.balance),
-                    windows.batch(0, size=rows),
-                    machine=self.machine,
-                    options=train,
-                    compiled=compiled,
-                )
+            found = measure_model(
+                self.config,
+                rows=self.machine.rows_of(self.batch, parts=train.accumulate),
+                machine=self.machine,
+                options=train,
+                compiled=compiled,
+            )
             self.found[compiled] = found.seconds(train.accumulate)
         return self.found[compiled]

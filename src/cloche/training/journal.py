@@ -56,12 +56,9 @@ class Journal:
             case RunStarted():
                 self._steps, self._step = event.steps, event.step
                 self.write_status("running")
-            case StepDone():
+            case StepDone() | StepSkipped():
                 self._steps, self._step = event.steps, event.step
                 self._metrics.add(event.step, step_metrics(event))
-            case StepSkipped():
-                self._steps, self._step = event.steps, event.step
-                self._metrics.add(event.step, {"train/skipped": 1.0})
             case Evaluated():
                 self._metrics.add(event.step, event.metrics)
                 if time.monotonic() - self._drawn > DRAW_SECONDS:
@@ -142,8 +139,10 @@ class _Rows:
         self._file.close()
 
 
-def step_metrics(event: StepDone) -> dict[str, float]:
+def step_metrics(event: StepDone | StepSkipped) -> dict[str, float]:
     """A step's numbers under the names of metrics.jsonl."""
+    if isinstance(event, StepSkipped):
+        return {"train/skipped": 1.0}
     return {
         "train/loss": event.loss,
         "train/learning_rate": event.learning_rate,

@@ -11,6 +11,7 @@ import torch
 from cloche.errors import SettingError
 
 LARGEST_PIECE = 1 << 30  # bytes that are asked for at once, and then kept
+ROUNDS = 2
 WORTH_IT = 1.3  # how much faster bfloat16 has to be before `auto` takes it
 
 
@@ -58,8 +59,8 @@ def measure_machine(device: str, precision: str) -> Machine:
     """The machine with its peak measured; `auto` precision becomes the one that is faster."""
     found = find_device(device)
     if precision != "auto":
-        return Machine(found, precision, matmul_flops(found, dtype_of(precision)))
-    exact, half = (matmul_flops(found, dtype_of(name)) for name in ("float32", "bfloat16"))
+        return Machine(found, precision, peak_flops(found, precision)[0])
+    exact, half = peak_flops(found, "float32", "bfloat16")
     if half >= WORTH_IT * exact:
         return Machine(found, "bfloat16", half)
     return Machine(found, "float32", exact)
@@ -97,13 +98,22 @@ def keep_freed_memory() -> bool:
     return bool(set_option(mapped_alone, LARGEST_PIECE)) and bool(set_option(kept_at_end, -1))
 
 
+def peak_flops(device: str, *precisions: str) -> list[float]:
+    """The matrix-multiply peak in each precision, the best of two rounds.
+
+    In turns, so that what else runs here at one moment does not decide between them.
+    """
+    rounds = [[matmul_flops(device, dtype_of(name)) for name in precisions] for _ in range(ROUNDS)]
+    return [max(found) for found in zip(*rounds, strict=True)]
+
+
 def matmul_flops(device: str, dtype: torch.dtype) -> float:
     """Floating-point operations a second of a large matrix product: the best of several."""
     # a CPU that has no float16 products of its own takes a second for one of 1,024
     size = {torch.float16: 256}.get(dtype, 1024) if device == "cpu" else 4096
     left = torch.randn(size, size, device=device).to(dtype)
     right = torch.randn(size, size, device=device).to(dtype)
-    seconds = _best_seconds(lambda: left @ right, device=device, repeats=8)
+    seconds = _best_seconds(lambda: left @ right, device=device, repeats=4)
     return 2 * size**3 / seconds
 
 

@@ -51,7 +51,6 @@ from cloche.training.choices import (
     NOMINAL_FLOPS,
     OVERHEAD,
     Choice,
-    fitting_models,
     make_choice,
     whole_parts,
     with_room,
@@ -66,6 +65,7 @@ from cloche.training.pair_objective import TargetTokens
 from cloche.training.parts import Parts
 from cloche.training.prefetch import Prefetched
 from cloche.training.shared_evaluation import measured_by_first
+from cloche.training.sizing import fitting_models
 from cloche.training.snapshots import saving
 from cloche.training.state import LoopState
 from cloche.training.timing import measure_step

@@ -34,13 +34,6 @@ class Prefetched(Generic[AnyBatch]):
             self._prepare(step, part)
         return self._ahead.pop((step, part)).result()
 
-    def close(self) -> None:
-        """Forget what was made ahead, and end the thread."""
-        self._ahead.clear()
-        if self._thread is not None:
-            self._thread.shutdown(wait=True, cancel_futures=True)
-            self._thread = None
-
     def _prepare(self, step: int, part: int) -> None:
         """Have the rest of this step made, and then the next."""
         if self._thread is None:

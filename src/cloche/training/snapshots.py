@@ -13,6 +13,7 @@ from cloche.data.prepare import PreparedText
 from cloche.errors import CheckpointError
 from cloche.model.build import Network
 from cloche.planning.available import available_memory
+from cloche.planning.fitting import ROOM_FOR_COPY
 from cloche.text.tokenizer import SpecialIds
 from cloche.training.choices import Choice
 from cloche.training.distributed import World
@@ -25,8 +26,6 @@ from cloche.weights.checkpoint import TrainerState, save_checkpoint
 from cloche.weights.durable import temporary_beside
 from cloche.weights.history import CHECKPOINTS, point, prune
 
-ROOM_FOR_COPY = 1.5
-"""Of the machine's memory that is free, against what a copy takes."""
 MASTERS = "masters/"
 """Before the names of the true weights, where the model that is saved is their average."""
 

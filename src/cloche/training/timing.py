@@ -4,13 +4,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
-from cloche.data.batches import Batch, on_device
-from cloche.model.build import Network
+from cloche.data.batches import Batch, TokensInMemory, Windows, on_device
+from cloche.model.build import Network, build_model
+from cloche.model.config import ModelConfig
 from cloche.training.compiling import compile_blocks
 from cloche.training.machine import Machine, dtype_of, wait_for
-from cloche.training.objectives import Objective
+from cloche.training.objectives import NextToken, Objective
 from cloche.training.optim import build_optimizers
 from cloche.training.options import TrainOptions
 from cloche.training.precision import ComputeModel
@@ -32,6 +34,29 @@ class StepTime:
     def seconds(self, parts: int) -> float:
         """Of a whole step of so many parts."""
         return parts * self.passes + self.update
+
+
+def measure_model(
+    config: ModelConfig,
+    *,
+    rows: int,
+    machine: Machine,
+    options: TrainOptions,
+    compiled: bool = False,
+) -> StepTime:
+    """The time of a step of a decoder over so many contexts: how long does not depend on the
+    text, so the tokens are random. torch's random numbers stay where they were."""
+    ids = np.random.default_rng(0).integers(config.vocab_size, size=rows * config.context + 1)
+    tokens = TokensInMemory(ids, np.array([len(ids)]), separated=False)
+    with torch.random.fork_rng():
+        return measure_step(
+            build_model(config).to(machine.device),
+            NextToken(balance=config.balance),
+            Windows(tokens, context=config.context, seed=0).batch(0, size=rows),
+            machine=machine,
+            options=options,
+            compiled=compiled,
+        )
 
 
 def measure_step(

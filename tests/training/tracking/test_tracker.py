@@ -13,6 +13,7 @@ from cloche.training.events import (
     RunStarted,
     Sampled,
     StepDone,
+    StepSkipped,
 )
 from cloche.training.tracking.rows import Figures, Writing
 from cloche.training.tracking.tracker import Tracker, close_trackers
@@ -113,11 +114,12 @@ def test_figures_and_samples_reach_the_sink_in_order_in_a_thread_of_its_own(trac
     tracker(step_done(1))
     tracker(Evaluated(1, {"eval/loss": 3.0}, best=True))
     tracker(Sampled(1, "Once", " upon"))
+    tracker(StepSkipped(2, 10, "no number", warning=True))
     tracker(Notice("something else"))
     tracker(CheckpointSaved(1, __import__("pathlib").Path("x"), best=True))
     tracker(RunEnded(1, finished=True, seconds=1.0))
     close_trackers([tracker])
-    first, second, third = sink.rows
+    first, second, third, fourth = sink.rows
     assert first == Figures(
         1,
         first.time,
@@ -132,8 +134,9 @@ def test_figures_and_samples_reach_the_sink_in_order_in_a_thread_of_its_own(trac
     assert abs(first.time - time.time()) < 60
     assert second.values == {"eval/loss": 3.0}
     assert third == Writing(1, third.time, "Once", " upon")
+    assert fourth == Figures(2, fourth.time, {"train/skipped": 1.0})
     assert sink.finished is True
-    assert sink.flushed == 3
+    assert sink.flushed == 4
     assert threading.current_thread() not in sink.threads
     assert told == []
 

@@ -10,7 +10,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from cloche.training.events import Evaluated, Event, Notice, RunEnded, Sampled, StepDone
+from cloche.training.events import (
+    Evaluated,
+    Event,
+    Notice,
+    RunEnded,
+    Sampled,
+    StepDone,
+    StepSkipped,
+)
 from cloche.training.journal import step_metrics
 from cloche.training.tracking.rows import BackgroundSink, Figures, Row, Writing
 
@@ -55,7 +63,7 @@ class Tracker:
         self._tell_failure()
         if isinstance(event, RunEnded):
             self._finished = event.finished
-        if not isinstance(event, StepDone | Evaluated | Sampled):
+        if not isinstance(event, StepDone | StepSkipped | Evaluated | Sampled):
             return
         with self._changed:
             if self._failure is not None or self._closing:
@@ -139,7 +147,7 @@ def close_trackers(trackers: Sequence[Tracker], *, seconds: float = CLOSE_SECOND
 def row_of(event: Event, at: float) -> Row:
     """The event as a row of that time."""
     match event:
-        case StepDone():
+        case StepDone() | StepSkipped():
             return Figures(event.step, at, _floats(step_metrics(event)))
         case Evaluated():
             return Figures(event.step, at, _floats(event.metrics))
