@@ -144,7 +144,7 @@ def test_a_side_that_fails_is_told_with_what_it_wrote():
     [
         (b"short\n", "has 6 characters and 1 ends of lines: the recipe needs 650"),
         (b"x" * 1000, "0 ends of lines"),
-        (b"caf\xe9\n" * 1000, "cannot be read as UTF-8"),
+        (b"caf\xe9\n" * 1000, "is no UTF-8"),
     ],
 )
 def test_a_text_that_the_recipe_cannot_learn_is_refused(tmp_path, data, message):
@@ -155,7 +155,7 @@ def test_a_text_that_the_recipe_cannot_learn_is_refused(tmp_path, data, message)
 
 
 def test_a_text_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(SettingError, match=r"none\.txt cannot be read"):
+    with pytest.raises(SettingError, match=r"none\.txt cannot be opened"):
         race(tmp_path / "none.txt", options=[], steps=1, rounds=1, tell=lambda _: None)
 
 

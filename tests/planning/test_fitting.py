@@ -19,7 +19,12 @@ from cloche.planning.fitting import (
     describe_too_large,
     fit_training,
 )
-from cloche.planning.memory import LIBRARY_BYTES, training_memory
+from cloche.planning.memory import (
+    LIBRARY_BYTES,
+    TOKENIZER_BYTES,
+    copy_bytes,
+    training_memory,
+)
 from cloche.training.options import RunOptions
 
 HOW: dict[str, Any] = {"precision": "float32", "optimizer": "adamw", "attention": "plain"}
@@ -41,7 +46,26 @@ def total(config, *, batch, **how):
 
 def test_what_fits_at_once_is_computed_at_once():
     fit = fit_training(model(), batch=12, available_bytes=10**12, **HOW)
-    assert fit == Fit(12, 1, training_memory(model(), batch=12, **HOW), 10**12)
+    memory = training_memory(model(), batch=12, **HOW)
+    copies = copy_bytes(model(), optimizer=HOW["optimizer"])
+    assert fit == Fit(12, 1, replace(memory, copies=copies), 10**12)
+
+
+def test_without_room_for_copies_training_waits_for_its_checkpoints():
+    config = model()
+    needed = total(config, batch=1)
+    fit = fit_training(config, batch=1, available_bytes=int(needed / 0.9) + 1, **HOW)
+    assert isinstance(fit, Fit)
+    assert fit.memory.copies == 0
+    assert copy_bytes(config, optimizer=HOW["optimizer"]) * 1.5 > 0.1 * needed
+
+
+def test_a_bpe_that_is_learned_from_the_text_takes_its_own():
+    given, free = (
+        fit_training(model(), batch=12, available_bytes=10**12, vocab=vocab, **HOW)
+        for vocab in ("given", "free")
+    )
+    assert free.memory.total - given.memory.total == TOKENIZER_BYTES
 
 
 def test_a_batch_is_cut_into_as_few_parts_as_needed_and_they_divide_it():

@@ -204,3 +204,27 @@ def test_a_training_that_compiles_nothing_loads_no_compiler(book, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (1, "[]\n")
+
+
+def test_a_time_too_short_for_a_single_step_is_an_error(book, tmp_path):
+    with pytest.raises(SettingError, match="no time for a single step"):
+        cloche.train(book, out=tmp_path / "run", minutes=0.0001, options={"model.layers": 1})
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"train.device": "mps"}, "train.device mps is not available here"),
+        ({"train.trackers": ("wandb",)}, "train.trackers wandb needs a library"),
+        ({"train.accumulate": 100}, "train.accumulate 100 is more parts than"),
+    ],
+    ids=str,
+)
+def test_what_is_not_here_or_cannot_be_is_told_before_a_folder_is_made(
+    book, tmp_path, monkeypatch, options, problem
+):
+    monkeypatch.setattr("cloche.training.tracking.open._is_installed", lambda library: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    with pytest.raises(SettingError, match=problem):
+        cloche.train(book, out=tmp_path / "run", options={"train.steps": 3, **options})
+    assert not (tmp_path / "run" / "checkpoints").exists()

@@ -12,6 +12,7 @@ def curve(*pairs):
     [
         ([(3.0, 2.9), (2.5, 2.4), (2.2, 2.1)], "Still learning"),
         ([(3.0, 2.9), (2.2, 2.2), (2.21, 2.2), (2.2, 2.2)], "levelled off"),
+        ([(3.0, 2.9), (2.5, 2.4), (2.2, 2.2), (2.199, 2.2)], "Still learning"),
         ([(3.0, 2.9), (2.5, 2.2), (2.4, 1.8)], "by heart has begun"),
         ([(3.0, 2.9), (2.5, 2.2), (2.8, 1.5)], "Overfitting"),
     ],
@@ -25,6 +26,13 @@ def test_an_overfitted_run_is_told_where_its_best_checkpoint_stands():
     assert said is not None
     assert "lowest at step 200 (2.500)" in said
     assert "2.900 nats" in said
+
+
+def test_a_run_of_a_few_steps_is_not_judged():
+    evaluations = [Evaluation(4 * n, 7.1 - 0.01 * n, 7.1 - 0.01 * n) for n in range(1, 11)]
+    said = judge(evaluations)
+    assert said is not None
+    assert said.startswith("Too short to judge by, with 40 steps: it ended at 7.000 nats")
 
 
 def test_two_evaluations_are_no_curve():

@@ -206,8 +206,10 @@ class _Positioned(nn.Module):
 def _read(text: Path) -> str:
     try:
         found = text.read_bytes().decode("utf-8")  # read_text would change the ends of lines
-    except (OSError, UnicodeDecodeError) as exc:
-        raise SettingError(f"--quality {text} cannot be read as UTF-8: {exc}") from exc
+    except OSError as exc:
+        raise SettingError(f"--quality {text} cannot be opened: {exc.strerror}") from exc
+    except UnicodeDecodeError as exc:
+        raise SettingError(f"--quality {text} is no UTF-8: {exc}") from exc
     least = 10 * (textbook.Recipe.context + 1)
     if len(found) < least or _NEWLINE not in found:
         raise SettingError(

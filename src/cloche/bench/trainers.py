@@ -33,7 +33,6 @@ from cloche.training.assemble import build_parts, make_training
 from cloche.training.choices import make_choice
 from cloche.training.compiling import has_compiler
 from cloche.training.machine import (
-    dtype_of,
     find_device,
     keep_freed_memory,
     measure_machine,

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from cloche.cli.sampling import tell
 from cloche.config import flatten, to_values
 from cloche.data.prepare import open_prepared
-from cloche.errors import RunError, SettingError
+from cloche.errors import CheckpointError, ClocheError, DataError, RunError, SettingError
 from cloche.planning.observations import Observations, RunRecord, Which, observe
 from cloche.planning.regression import FittedLaw, fit_law
 from cloche.planning.wording import format_count
@@ -36,7 +37,9 @@ def fit_runs(names: tuple[str, ...], *, which: Which, out: str | None, as_json: 
         raise SettingError(f"--out takes an image file ({', '.join(IMAGES)}), got {image}")
     if len(set(names)) < len(names):
         raise SettingError("--fit names a run twice: each counts once")
-    observed = observe([read_record(name) for name in names], which=which)
+    records, left_out = _read_all(names)
+    observed = observe(records, which=which)
+    observed = replace(observed, notes=(*left_out, *observed.notes))
     fitted = fit_law(observed.points)
     ahead = predictions(observed, fitted)
     if image is not None:
@@ -48,6 +51,23 @@ def fit_runs(names: tuple[str, ...], *, which: Which, out: str | None, as_json: 
     if image is not None:
         print(f"plot: {image}")
     return 0
+
+
+def _read_all(names: Sequence[str]) -> tuple[list[RunRecord], list[str]]:
+    """What the runs left, and a sentence for each that has nothing to tell.
+
+    Raises the first one's error where none has.
+    """
+    records: list[RunRecord] = []
+    problems: list[ClocheError] = []
+    for name in names:
+        try:
+            records.append(read_record(name))
+        except (RunError, CheckpointError, DataError) as exc:
+            problems.append(exc)
+    if not records and problems:
+        raise problems[0]
+    return records, [f"left out: {problem}" for problem in problems]
 
 
 def read_record(name: str) -> RunRecord:

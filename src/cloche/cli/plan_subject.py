@@ -24,7 +24,7 @@ from cloche.weights.folder import CONFIG, read_json
 from cloche.weights.hf import from_hf_config
 from cloche.weights.opening import folders_to_try
 
-ASSUMED_VOCAB = 32_768
+ASSUMED_VOCAB, ASSUMED_CHARACTERS = 32_768, 100
 TOKENS = "tokens"
 
 Tell = Callable[[str], None]
@@ -105,11 +105,12 @@ def _without_text(given: RunOptions) -> Subject:
         return Subject(given, open_tokenizer(text.tokenizer).vocab_size)
     if text.vocab_size is not None:
         return Subject(given, text.vocab_size, vocab_is_free=True)
+    assumed = ASSUMED_CHARACTERS if text.tokenizer == "characters" else ASSUMED_VOCAB
     note = (
-        f"No text is given: a vocabulary of {ASSUMED_VOCAB:,} is assumed; --text.vocab-size gives "
-        "another."
+        f"No text is given: a vocabulary of {assumed:,} is assumed; --text.vocab-size gives "
+        "another, a text its own."
     )
-    return Subject(given, ASSUMED_VOCAB, vocab_is_free=True, notes=(note,))
+    return Subject(given, assumed, vocab_is_free=text.tokenizer != "characters", notes=(note,))
 
 
 def _of_prepared(name: str, prepared: PreparedText, given: RunOptions) -> Subject:

@@ -61,7 +61,7 @@ def to_values(plan: Planned) -> dict[str, Any]:
             "tokens": found.tokens,
             "length": plan.length,
             "optimizer": plan.optimizer,
-            "precision": place.precision,
+            "precision": place.precision_name,
             "flops_per_token": found.flops_per_token,
             "flops": found.flops,
         },
@@ -145,7 +145,7 @@ def _training(plan: Planned) -> list[str]:
     if plan.outlook and plan.outlook.passes is not None:
         passes = f", {plan.outlook.passes:.2f} passes over the text"
     return [
-        f"Training: {plan.optimizer}, {plan.place.precision}; {plan.length}",
+        f"Training: {plan.optimizer}, {plan.place.precision_name}; {plan.length}",
         _row("steps", f"{found.steps:,} of {found.batch} x {found.context} tokens"),
         _row("tokens", f"{format_count(found.tokens)}{passes}"),
         _row("operations", f"{found.flops:.3g}"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from cloche.cli.plan_subject import Subject
 from cloche.errors import SettingError
@@ -42,6 +43,7 @@ class Place:
     name: str
     about: str
     precision: Precision
+    """As far as memory goes, for which all 16 bits are alike."""
     peak_flops: float
     """Of one device."""
     available_bytes: int
@@ -50,6 +52,13 @@ class Place:
     price_source: str | None
     source: str
     measured: Machine | None = None
+    half: Literal["bfloat16", "float16"] = "bfloat16"
+    """Which 16 bits, where it is not float32."""
+
+    @property
+    def precision_name(self) -> str:
+        """As `--train.precision` calls it."""
+        return "float32" if self.precision == "float32" else self.half
 
 
 @dataclass(frozen=True)
@@ -145,6 +154,10 @@ def _place(
             source="matrix products, measured just now",
             measured=here,
         )
+    if machine.half == "float16" and asked == "bfloat16":
+        raise SettingError(
+            f"{machine.name} has no bfloat16: --train.precision float16 (or auto) is what it has"
+        )
     precision = machine.precision if asked == "auto" else half_or_full(asked)
     listed = price is None and machine.dollars_per_hour is not None
     return Place(
@@ -152,6 +165,7 @@ def _place(
         about=machine.about,
         precision=precision,
         peak_flops=machine.peak(precision),
+        half=machine.half or "bfloat16",
         available_bytes=int(machine.memory_bytes),
         devices=devices,
         dollars_per_hour=machine.dollars_per_hour if listed else price,

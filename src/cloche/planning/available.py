@@ -4,10 +4,14 @@ A batch job or a container is often allowed less than the machine has; the small
 counts. Swap is never counted: a training that swaps is as good as stopped.
 """
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+
+if sys.platform != "win32":
+    import resource
 
 UNLIMITED = 1 << 60
 """Version 1 of control groups writes "no limit" as a number near 2^63."""
@@ -17,10 +21,10 @@ def available_memory(*, root: Path = Path("/")) -> int:
     """Bytes that this process may take on top of what it has.
 
     On Linux what the kernel calls available, or less where a control group (of a container, of
-    Slurm) leaves less; elsewhere what the system says is free. `root` is where the files of /proc
-    and /sys are looked for.
+    Slurm) or a limit of the process's address space (`ulimit -v`) leaves less; elsewhere what the
+    system says is free. `root` is where the files of /proc and /sys are looked for.
     """
-    limits = [*_of_machine(root / "proc/meminfo"), *_of_groups(root)]
+    limits = [*_of_machine(root / "proc/meminfo"), *_of_groups(root), *_of_process()]
     return max(0, min(limits)) if limits else int(psutil.virtual_memory().available)
 
 
@@ -29,6 +33,15 @@ def _of_machine(meminfo: Path) -> Iterator[int]:
         name, _, value = line.partition(":")
         if name == "MemAvailable":  # what is free, and what the kernel would give up for us
             yield int(value.split()[0]) * 1024
+
+
+def _of_process() -> Iterator[int]:
+    """What is left of the address space that this process may have."""
+    if sys.platform == "win32":
+        return
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if most != resource.RLIM_INFINITY:
+        yield most - psutil.Process().memory_info().vms
 
 
 def _of_groups(root: Path) -> Iterator[int]:

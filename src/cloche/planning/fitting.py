@@ -12,7 +12,13 @@ from typing import Literal
 from cloche.model.config import GPT_FAMILIES, Activation, ModelConfig, nearest_multiple
 from cloche.model.presets import GPT2_SIZES
 from cloche.planning.activations import Path
-from cloche.planning.memory import Memory, Precision, copy_bytes, training_memory
+from cloche.planning.memory import (
+    TOKENIZER_BYTES,
+    Memory,
+    Precision,
+    copy_bytes,
+    training_memory,
+)
 from cloche.planning.parameters import parameters_by_part
 from cloche.planning.wording import format_bytes
 
@@ -29,6 +35,8 @@ CHANGES = 3
 """How many ways out are told."""
 
 Optimizer = Literal["adamw", "muon"]
+Vocab = Literal["free", "given"]
+"""Whether the vocabulary is that of a BPE learned from the text, and could be smaller."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +49,11 @@ class Setting:
     precision: Precision
     optimizer: Optimizer
     attention: Path
+    vocab: Vocab
 
     def memory(self, micro_batch: int) -> Memory:
         """Bytes by part with so many sequences computed at once."""
-        return training_memory(
+        found = training_memory(
             self.config,
             batch=micro_batch,
             parts=self.batch // micro_batch,
@@ -52,6 +61,8 @@ class Setting:
             optimizer=self.optimizer,
             attention=self.attention,
         )
+        learned = TOKENIZER_BYTES if self.vocab == "free" else 0
+        return replace(found, working=found.working + learned)
 
 
 @dataclass(frozen=True)
@@ -102,14 +113,14 @@ def fit_training(
     available_bytes: int,
     accumulate: int = 1,
     share: float = SHARE,
-    vocab: Literal["free", "given"] = "given",
+    vocab: Vocab = "given",
 ) -> Fit | TooLarge:
     """The fewest parts of the batch, from `accumulate` on, with which the training fits.
 
     What fits is predicted to take at most `share` of `available_bytes`. A `vocab` that is
     "free" is one of a trained BPE, which may be made smaller. `batch` is that of one device.
     """
-    setting = Setting(config, batch, precision, optimizer, attention)
+    setting = Setting(config, batch, precision, optimizer, attention, vocab)
     most = int(share * available_bytes)
     for parts in range(accumulate, batch + 1):
         if batch % parts:
@@ -118,9 +129,9 @@ def fit_training(
         if memory.total <= most:
             copy = copy_bytes(config, optimizer=optimizer)
             if memory.total + ROOM_FOR_COPY * copy <= available_bytes:
-                memory = replace(memory, saving=copy)
+                memory = replace(memory, copies=copy)
             return Fit(batch // parts, parts, memory, available_bytes)
-    found = tuple(_changes(setting, most=most, vocab=vocab))
+    found = tuple(_changes(setting, most=most))
     mildest = sorted(found, key=lambda change: change.cost)[:CHANGES]
     return TooLarge(setting.memory(1), available_bytes, share, tuple(mildest))
 
@@ -153,7 +164,7 @@ def memory_parts(memory: Memory) -> list[tuple[str, int]]:
         ("activations", memory.activations),
         ("cache", memory.cache),
         ("working memory", memory.working),
-        ("copy while saving", memory.saving),
+        ("copies", memory.copies),
     ]
     return [(name, count) for name, count in named if count]
 
@@ -179,14 +190,14 @@ def _block_numbers(config: ModelConfig) -> int:
     return parts.get("attention", 0) + parts.get("MLP", 0)
 
 
-def _changes(setting: Setting, *, most: int, vocab: Literal["free", "given"]) -> Iterator[Change]:
+def _changes(setting: Setting, *, most: int) -> Iterator[Change]:
     """All single changes that fit; where they are few, those on top of all that costs no model,
     and a model smaller all round.
     """
-    found = [*_free_changes(setting, most), *_model_changes(setting, (), most=most, vocab=vocab)]
+    found = [*_free_changes(setting, most), *_model_changes(setting, (), most=most)]
     thrifty, options = _thriftiest(setting)
     if options and len(found) < CHANGES:
-        found += _model_changes(thrifty, options, most=most, vocab=vocab)
+        found += _model_changes(thrifty, options, most=most)
     if len(found) < CHANGES:
         found += _scaled(thrifty, options, most=most)
     yield from found
@@ -224,12 +235,10 @@ def _thriftiest(setting: Setting) -> tuple[Setting, tuple[str, ...]]:
     return found, options
 
 
-def _model_changes(
-    setting: Setting, given: tuple[str, ...], *, most: int, vocab: Literal["free", "given"]
-) -> Iterator[Change]:
+def _model_changes(setting: Setting, given: tuple[str, ...], *, most: int) -> Iterator[Change]:
     """The mildest value of each of the model's sizes that fits by itself."""
     config = setting.config
-    for name, unit, least, make in _sizes(config, vocab):
+    for name, unit, least, make in _sizes(config, setting.vocab):
         before = _value(config, name)
         value = _largest_that_fits(setting, make, unit=unit, least=least, below=before, most=most)
         if value is not None:
@@ -243,9 +252,7 @@ def _model_changes(
 Make = Callable[[int], ModelConfig]
 
 
-def _sizes(
-    config: ModelConfig, vocab: Literal["free", "given"]
-) -> Iterator[tuple[str, int, int, Make]]:
+def _sizes(config: ModelConfig, vocab: Vocab) -> Iterator[tuple[str, int, int, Make]]:
     """Option, step, least value and the model with another value, for each size that may change."""
     unit = 64 if config.context >= 256 else 8
     yield "--model.context", unit, unit, lambda value: replace(config, context=value)

@@ -74,7 +74,7 @@ CHINCHILLA_SMALLEST = 44e6
 DATA_CONSTRAINED = Law(math.exp(0.6254804), math.exp(7.3049974), 0.3526596, 521.0, 0.3526596)
 """Muennighoff et al. 2023, equation 17: C4, 7M to 9B parameters, 1 to 500 passes, dropout 0.1."""
 
-SMALL_RUNS = Law(0.0, 439.0, 0.49, 17.4, 0.242)
+SMALL_RUNS = Law(0.0, 356.0, 0.469, 18.7, 0.25)
 
 
 def effective_tokens(tokens: float, *, unique_tokens: float) -> float:

@@ -15,10 +15,13 @@ from cloche.planning.parameters import learned_parameters
 
 Precision = Literal["float32", "bfloat16"]
 FLOAT32 = 4
-LIBRARY_BYTES = 130_000_000
+LIBRARY_BYTES = 75_000_000
 """What a process grows by in its first step, whatever the model: libraries, their buffers."""
-WORKING_SHARE = 0.2
-"""Of the activations, what is held on top of them at the worst moment; on a CPU."""
+TOKENIZER_BYTES = 80_000_000
+"""What learning a BPE leaves of the memory that it took."""
+WORKING_SHARE = 0.46
+"""Of the activations, what is held on top of them at the worst moment, and by an allocator that
+keeps what was freed; on a CPU."""
 NUMBER_BYTES: dict[Precision, int] = {"float32": FLOAT32, "bfloat16": 2}
 
 
@@ -34,8 +37,9 @@ class Memory:
     cache: int = 0
     working: int = 0
     """Of the operations, the allocator and the libraries; measured, not reckoned."""
-    saving: int = 0
-    """A copy of weights and optimizer, which is written while the training goes on."""
+    copies: int = 0
+    """Of weights and optimizer, to be written while the training goes on; of the weights, to tell
+    how far a step moved them."""
 
     @property
     def total(self) -> int:
@@ -79,8 +83,9 @@ def training_memory(
 
 
 def copy_bytes(config: ModelConfig, *, optimizer: Literal["adamw", "muon"]) -> int:
-    """What is copied for a checkpoint that is written while the training goes on."""
-    return parameter_bytes(config) + optimizer_bytes(config, optimizer=optimizer)
+    """What is copied: for a checkpoint that is written while the training goes on, and in steps
+    that tell figures by layer."""
+    return 2 * parameter_bytes(config) + optimizer_bytes(config, optimizer=optimizer)
 
 
 def generation_memory(

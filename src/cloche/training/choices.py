@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from cloche.data.batches import Tokens
+from cloche.errors import SettingError
 from cloche.model.config import ModelConfig, ModelOptions
 from cloche.planning.budget import (
     SMALLEST_BATCH_TOKENS,
@@ -86,9 +87,7 @@ def complete_options(
     tokens = tokens_within(budget, config)
     if options.train.steps is not None:
         tokens = min(tokens, float(options.train.steps * SMALLEST_BATCH_TOKENS))
-    batch = options.train.batch or whole_parts(
-        choose_batch(config, steps_tokens=tokens), options.train.accumulate
-    )
+    batch = chosen_batch(choose_batch(config, steps_tokens=tokens), options.train)
     if options.train.parallel != "fsdp":  # there each process has but a shard of it
         options = with_room(options, config, batch=batch, machine=machine)
     measured = _Measured(config, batch=batch, machine=machine, options=options)
@@ -278,6 +277,17 @@ def _usual_compile(machine: Machine) -> Literal["on", "off"]:
 def whole_parts(batch: int, parts: int) -> int:
     """The batch, changed as little as possible so that `parts` divides it."""
     return max(parts, round(batch / parts) * parts)
+
+
+def chosen_batch(usual: int, options: TrainOptions) -> int:
+    """The batch asked for, else the usual one, which `train.accumulate` has to leave whole."""
+    parts = options.accumulate
+    if options.batch is None and parts > usual:
+        raise SettingError(
+            f"train.accumulate {parts} is more parts than a step has sequences: {usual} were "
+            "chosen, and --train.batch gives another number"
+        )
+    return options.batch or whole_parts(usual, parts)
 
 
 @dataclass(frozen=True)

@@ -225,7 +225,7 @@ def losses_told(world: World) -> Iterator[None]:
             raise
         raise LostProcessError(
             f"another process of this training is gone, and all {world.size} go on together or not "
-            "at all; the last checkpoint is untouched"
+            "at all; what was saved before stays"
         ) from exc
 
 

@@ -164,8 +164,8 @@ class TrainOptions:
             found.append(f"train.decay has no meaning with train.schedule {self.schedule}")
         elif self.warmup + (self.decay or 0.0) > 1.0:
             found.append(
-                f"train.warmup {self.warmup} and train.decay {self.decay} are together more than "
-                "the whole run"
+                f"train.warmup {self.warmup} and train.decay {self.decay or 0.0} are together more "
+                "than the whole run"
             )
         return found
 

@@ -51,8 +51,8 @@ from cloche.training.choices import (
     NOMINAL_FLOPS,
     OVERHEAD,
     Choice,
+    chosen_batch,
     make_choice,
-    whole_parts,
     with_room,
 )
 from cloche.training.distributed import share_of_step
@@ -153,7 +153,7 @@ def complete_pair_options(
     if options.train.steps is not None:
         tokens = min(tokens, float(options.train.steps * SMALLEST_BATCH_TOKENS))
     usual = min(choose_batch(config, steps_tokens=tokens), max(4, len(pairs["train"]) // 8))
-    batch = options.train.batch or whole_parts(usual, options.train.accumulate)
+    batch = chosen_batch(usual, options.train)
     config = replace(config, context=context)
     longest = replace(config, context=int(pairs["train"].lengths.max()))
     options = with_room(options, longest, batch=batch, machine=machine)

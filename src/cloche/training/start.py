@@ -14,7 +14,7 @@ from cloche.data.batches import require_length
 from cloche.data.pair_tokens import PreparedPairs
 from cloche.data.plan import default_name
 from cloche.data.prepare import PreparedText
-from cloche.errors import RunError, SettingError
+from cloche.errors import RunError, SettingError, join_problems
 from cloche.training.agreement import (
     Agreement,
     describe_sharing,
@@ -51,7 +51,7 @@ from cloche.training.schedule import Clock, Plan
 from cloche.training.signals import signals_noted
 from cloche.training.state import LoopState
 from cloche.training.terminal import Terminal
-from cloche.training.tracking.open import open_trackers
+from cloche.training.tracking.open import missing_libraries, open_trackers
 from cloche.training.tracking.tracker import Tracker, close_trackers
 from cloche.training.verdict import evaluations_in, judge
 from cloche.weights.history import sweep
@@ -97,7 +97,9 @@ def train(
     if not names and isinstance(options, RunOptions):
         names = options.sources
     run = Path(out) if out is not None else default_folder(names)
-    check(_given_options(read_options(run) if resume else None, options, names, minutes))
+    given = _given_options(read_options(run) if resume else None, options, names, minutes)
+    check(given)
+    _require_here(given)
     world = this_world(launch)
     told: list[Listener] = []
     if world.first:
@@ -127,6 +129,13 @@ def train(
         stack.callback(world.leave)
         with losses_told(world):
             return session.go_on(agreed)
+
+
+def _require_here(options: RunOptions) -> None:
+    """SettingError where a device or a library is missing: told before a text is read."""
+    find_device(options.train.device)
+    if missing := missing_libraries(options.train.trackers):
+        raise SettingError(join_problems(missing))
 
 
 def default_folder(names: Sequence[str]) -> Path:
@@ -236,6 +245,12 @@ class _Session:
                 clock=clock,
             )
             number = world.largest(caught[0] if caught else 0)
+        if ended.finished and not ended.step:
+            raise SettingError(
+                f"there was no time for a single step: all before the first one took "
+                f"{time.monotonic() - self.began:.0f} seconds, so give more minutes. The model in "
+                f"{self.run} has learned nothing"
+            )
         return TrainedRun(
             folder=self.run,
             step=ended.step,
@@ -272,8 +287,7 @@ class _Session:
         finally:
             journal.close()
             close_trackers(self.trackers)
-        said = judge(evaluations_in(journal.rows()))
-        if said is not None:
+        if state.step >= state.plan.steps and (said := judge(evaluations_in(journal.rows()))):
             self.say(said)
 
     def _count(self, prepared: PreparedText, *, begun: bool) -> TrainedRun:

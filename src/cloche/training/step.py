@@ -80,7 +80,7 @@ def diverged(what: str, step: int, *, where: str | None = None, also: str = "") 
     place = f", first in {where}" if where else ""
     return ClocheError(
         f"the {what} at step {step}{place}: a smaller --train.learning-rate usually helps{also}; "
-        "the last checkpoint is untouched"
+        "what was saved before stays"
     )
 
 

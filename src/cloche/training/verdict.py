@@ -4,7 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 FLAT = 0.003
-"""Share of the loss by which an evaluation has to fall to count as a fall."""
+"""Share of the loss by which an evaluation has to rise to count as a rise."""
+LATE = 0.01
+"""Share of the loss by which the second half of a run has to lower it to count as learning. Over
+a half, because the last evaluations lie close together in any run whose rate comes down."""
+LEAST_STEPS = 100
+"""A shorter run says nothing of what a longer one would reach."""
 APART = 0.10
 """Share of the validation loss by which the training part may be predicted better."""
 
@@ -49,7 +54,10 @@ def judge(evaluations: Sequence[Evaluation]) -> str | None:
             f"Learning by heart has begun: {learned}, {gap:.0%} lower. The validation loss has not "
             "risen yet; more text would help more than more time."
         )
-    lowest_before = min(found.validation for found in evaluations[:-1])
-    if lowest_before - last.validation > FLAT * lowest_before:
+    if last.step < LEAST_STEPS:
+        return f"Too short to judge by, with {last.step} steps: {learned}."
+    first_half = [found for found in evaluations if found.step <= last.step / 2]
+    halfway = min(found.validation for found in first_half or evaluations[:1])
+    if halfway - last.validation > LATE * halfway:
         return f"Still learning: {learned}. More time would help."
     return f"It has levelled off: {learned}. A larger model or more text would help."

@@ -3,7 +3,7 @@
 Format: https://huggingface.co/docs/safetensors. A file is a pure function of its tensors.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from torch import Tensor
 
 from cloche.errors import CheckpointError
 
+GROUP_BYTES = 1 << 26
+"""Of the tensors that are looked at together."""
 PICKLES = frozenset({".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle"})
 
 
@@ -39,12 +41,12 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
         save_file(on_cpu, path, metadata={"format": "pt"})
     except SafetensorError as exc:
         raise OSError(str(exc)) from exc
-    read = read_tensors(path)
-    if read.keys() != on_cpu.keys():
+    if read_headers(path).keys() != on_cpu.keys():
         raise CheckpointError(f"{path} does not hold the tensors just written to it")
-    for name, tensor in on_cpu.items():
-        if not _same_bits(read[name], tensor):
-            raise CheckpointError(f"{path} does not hold {name} as just written to it")
+    for names in _in_groups(on_cpu):
+        for name, kept in _read_some(path, names):
+            if not _same_bits(kept, on_cpu[name]):
+                raise CheckpointError(f"{path} does not hold {name} as just written to it")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -102,3 +104,27 @@ def _same_bits(first: Tensor, second: Tensor) -> bool:
     if first.shape != second.shape or first.dtype != second.dtype:
         return False
     return torch.equal(first.reshape(-1).view(torch.uint8), second.reshape(-1).view(torch.uint8))
+
+
+def _read_some(path: Path, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+    """These tensors of a file. What was read stays in memory until the file is closed, here."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            for name in names:
+                yield name, file.get_tensor(name)
+    except (SafetensorError, OSError) as exc:
+        raise CheckpointError(f"{path} is damaged or is no safetensors file: {exc}") from exc
+
+
+def _in_groups(tensors: Mapping[str, Tensor]) -> Iterator[list[str]]:
+    """The names, in groups of which each but for its last takes less than GROUP_BYTES."""
+    found: list[str] = []
+    held = 0
+    for name, tensor in tensors.items():
+        found.append(name)
+        held += tensor.nbytes
+        if held >= GROUP_BYTES:
+            yield found
+            found, held = [], 0
+    if found:
+        yield found
