@@ -38,6 +38,7 @@ def test_one_pass_is_worth_itself_and_four_nearly():
     assert effective_tokens(400, unique_tokens=100) == pytest.approx(373, abs=1)
     # the authors' words: however often repeated, no more than 1 + R* passes' worth
     assert effective_tokens(1e9, unique_tokens=100) == pytest.approx(1638.8, abs=0.1)
+    assert effective_tokens(1e9, unique_tokens=100, decay=1.5) == pytest.approx(250.0)
 
 
 def test_parameters_beyond_what_the_text_calls_for_lose_their_worth():

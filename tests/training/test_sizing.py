@@ -32,7 +32,8 @@ class Machine:
 
 def loss_of(config, seconds):
     tokens = SMALLEST_BATCH_TOKENS * int((1 - OVERHEAD) * seconds[0] / seconds[1])
-    worth = effective_tokens(tokens, unique_tokens=TEXT_TOKENS)
+    decay = SMALL_RUNS.repetition_decay
+    worth = effective_tokens(tokens, unique_tokens=TEXT_TOKENS, decay=decay)
     return SMALL_RUNS.loss(matrix_parameters(config), worth)
 
 

@@ -228,3 +228,9 @@ def test_what_is_not_here_or_cannot_be_is_told_before_a_folder_is_made(
     with pytest.raises(SettingError, match=problem):
         cloche.train(book, out=tmp_path / "run", options={"train.steps": 3, **options})
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_run_that_goes_on_keeps_its_kind_of_length(book, tmp_path):
+    cloche.train(book, out=tmp_path / "run", options=SMALL)
+    with pytest.raises(RunError, match=r"begun with --train\.steps \d+, and ends there"):
+        cloche.train(out=tmp_path / "run", resume=True, minutes=1)

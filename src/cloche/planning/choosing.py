@@ -66,7 +66,7 @@ def best_run(
 ) -> BestRun:
     """The candidate whose predicted loss is lowest after `seconds`.
 
-    Repeated tokens count as Muennighoff et al. found them to (`effective_tokens`). With
+    Repeated tokens count as the law has it (`effective_tokens`). With
     `critical_batch_tokens`, so do large batches: D tokens in batches of B teach as much as
     D / (1 + B / critical) in the smallest (McCandlish et al. 2018, equation 2.11,
     https://arxiv.org/abs/1812.06162). `overhead` is the share of the time that evaluations and
@@ -105,7 +105,7 @@ def _outcome(
     if steps < 1:
         return None
     tokens = float(steps * candidate.batch_tokens)
-    worth = effective_tokens(tokens, unique_tokens=train_tokens)
+    worth = effective_tokens(tokens, unique_tokens=train_tokens, decay=law.repetition_decay)
     worth /= 1 + candidate.batch_tokens / critical
     loss = law.loss(candidate.parameters, worth)
     return Outcome(candidate, steps, tokens, tokens / train_tokens, worth, loss)

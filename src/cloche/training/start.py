@@ -163,7 +163,16 @@ def _given_options(
         base = with_values(stored or RunOptions(), nest(options or {}), source="options")
     if sources:
         base = replace(base, sources=sources)
-    return base if minutes is None else replace(base, minutes=float(minutes))
+    if minutes is not None:
+        base = replace(base, minutes=float(minutes))
+    if stored is not None and base.minutes is not None and base.train.steps is not None:
+        begun = (
+            f"--minutes {stored.minutes:g}"
+            if stored.minutes is not None
+            else f"--train.steps {stored.train.steps}"
+        )
+        raise RunError(f"this run was begun with {begun}, and ends there: give no other length")
+    return base
 
 
 class _Session:
