@@ -19,7 +19,9 @@ from pathlib import Path
 from distributed_bars import hosts, ranks
 from gguf_bars import exported, published, smollm
 from kill_bars import kills
+from minutes_bars import minutes
 from pair_bars import reverse, translate
+from plan_bars import plans
 from text_bars import prepare_kills, prepare_memory
 
 from cloche.data.corpora import resolve
@@ -126,6 +128,8 @@ def babygpt(folder: Path) -> bool:
 
 BARS: dict[str, Callable[[Path], bool]] = {
     "kills": kills,
+    "plans": plans,
+    "minutes": minutes,
     "prepare-kills": prepare_kills,
     "prepare-memory": prepare_memory,
     "ranks": ranks,

@@ -56,12 +56,13 @@ def gradients(loss, model, hidden):
     return found
 
 
-@pytest.fixture(params=["at once", "in pieces", "in many pieces"])
+@pytest.fixture(params=["at once", "in pieces", "in a few parts", "in many parts"])
 def pieces(request, monkeypatch):
     if request.param != "at once":
         monkeypatch.setattr(cross_entropy, "SCORED_NUMBERS", 4 * CLASSES)
-    if request.param == "in many pieces":
-        monkeypatch.setattr(cross_entropy, "KEPT_NUMBERS", 10 * CLASSES)
+    if "parts" in request.param:  # up to FEW_PARTS are summed otherwise than more
+        rows = 10 if request.param == "in a few parts" else 3
+        monkeypatch.setattr(cross_entropy, "KEPT_NUMBERS", rows * CLASSES)
 
 
 @pytest.mark.usefixtures("pieces")
@@ -95,7 +96,13 @@ def test_in_bfloat16_scores_are_taken_in_float32():
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, reference(model, hidden, targets, Scoring()))
     found = gradients(loss, model, hidden)
-    assert [None if g is None else g.dtype for g in found] == [torch.bfloat16] * 2
+    exact, wide = Headed(), hidden.detach().float().requires_grad_()
+    exact.load_state_dict(model.state_dict())
+    wanted = gradients(reference(exact, wide, targets, Scoring()), exact, wide)
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert ours is not None
+        assert ours.dtype == torch.bfloat16
+        assert (ours - theirs).norm() < 0.01 * theirs.norm()
 
 
 def test_a_model_whose_hidden_vectors_are_logits_is_scored_as_it_is():

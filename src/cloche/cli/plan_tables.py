@@ -163,7 +163,7 @@ def _memory(plan: Planned) -> list[str]:
     if not isinstance(found, Fit):
         message = describe_too_large(found)
         first, *rest = message.split("\n")
-        return [f"Memory{each}: does not fit; {first}", *rest, writing]
+        return [f"Memory{each}: does not fit; {first}", *rest]
     rows = [_row(name, format_bytes(count)) for name, count in memory_parts(found.memory)]
     parts = f" in {found.accumulate} parts" if found.accumulate > 1 else ""
     return [

@@ -20,6 +20,10 @@ from cloche.data.batches import IGNORED
 from cloche.planning.activations import KEPT_NUMBERS, SCORED_NUMBERS
 
 
+FEW_PARTS = 4
+"""Sums of so few gradients are kept in the precision of the passes, of more in float32."""
+
+
 @dataclass(frozen=True)
 class Scoring:
     """What is minimised besides the plain cross-entropy."""
@@ -180,12 +184,14 @@ class _Gradients:
             else:
                 torch.mm(slopes, self.matrix, out=self.by_vectors[rows])
         if self.wants_matrix:
-            part = slopes.T @ self.vectors[rows]
             if self.by_matrix is None:
-                whole = rows.stop - rows.start == len(self.vectors)
-                self.by_matrix = part if whole else part.float()
+                few = len(self.vectors) <= FEW_PARTS * (rows.stop - rows.start)
+                first = slopes.T @ self.vectors[rows]
+                self.by_matrix = first if few else first.float()
+            elif self.by_matrix.dtype == slopes.dtype:
+                self.by_matrix.addmm_(slopes.T, self.vectors[rows])
             else:
-                self.by_matrix += part
+                self.by_matrix += slopes.T @ self.vectors[rows]
         if self.by_bias is not None:
             self.by_bias += slopes.sum(dim=0, dtype=torch.float32)
 

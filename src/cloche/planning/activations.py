@@ -15,7 +15,7 @@ Path = Literal["plain", "fused"]
 FLOAT32, INT64 = 4, 8
 SCORED_NUMBERS = 1 << 20
 """Logits that are scored at a time: 4 MB in float32, which a processor's cache holds."""
-KEPT_NUMBERS = 1 << 27
+KEPT_NUMBERS = 1 << 26
 """Gradients of logits that are kept until they are enough for one large matrix product."""
 
 
