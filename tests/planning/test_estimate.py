@@ -130,3 +130,16 @@ def test_llama_2_7b_took_what_was_published():
     share = training_flops(6.74e9, llama.tokens) / (llama.device_hours * 3600 * 312e12)
     named = next(each for each in UTILISATIONS if "Llama 2 7B" in each.name)
     assert share == pytest.approx(named.share, abs=0.005)
+
+
+def test_pauses_come_on_top_of_the_steps():
+    asked = []
+
+    def pauses(steps, step_seconds):
+        asked.append((steps, step_seconds))
+        return 7.0
+
+    plain, paused = planned(tokens=50 * 16 * 64), planned(tokens=50 * 16 * 64, pauses=pauses)
+    assert plain.seconds is not None
+    assert paused.seconds == pytest.approx(plain.seconds + 7.0)
+    assert asked == [(50, pytest.approx(plain.seconds / 50))]

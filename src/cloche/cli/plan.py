@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Literal
 
@@ -50,6 +51,7 @@ class Plan(RunOptions):
 
 def main(arguments: list[str]) -> int:
     """Plan, or fit, and print."""
+    began = time.monotonic()
     command = parse(Plan, arguments, prog="cloche plan")
     _check_command(command)
     if command.fit:
@@ -65,13 +67,15 @@ def main(arguments: list[str]) -> int:
     from cloche.cli.plan_tables import describe, to_values
     from cloche.cli.plan_training import plan_training
 
+    subject = open_subject(options, tell=_tell)
     found = plan_training(
-        open_subject(options, tell=_tell),
+        subject,
         machine,
         devices=command.devices,
         utilisation=command.utilisation,
         tokens=command.tokens,
         price=command.price,
+        starting_seconds=time.monotonic() - began,
         tell=_tell,
     )
     if command.json:

@@ -1,5 +1,6 @@
 """A plan put together: the model that fills the budget, its memory, its pace on the machine."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -7,8 +8,25 @@ from typing import Literal
 from cloche.cli.plan_subject import Subject
 from cloche.errors import SettingError
 from cloche.model.config import ModelConfig
-from cloche.planning.budget import SMALLEST_BATCH_TOKENS, Budget, choose_batch, tokens_within
-from cloche.planning.estimate import Estimate, Outlook, Pace, TextSize, estimate, outlook
+from cloche.planning.budget import (
+    SMALLEST_BATCH_TOKENS,
+    Budget,
+    choose_batch,
+    choose_eval_batches,
+    choose_interval,
+    pause_seconds,
+    tokens_within,
+)
+from cloche.planning.estimate import (
+    Estimate,
+    Outlook,
+    Pace,
+    Pauses,
+    TextSize,
+    estimate,
+    no_pauses,
+    outlook,
+)
 from cloche.planning.estimate import tokens_within as tokens_at
 from cloche.planning.fitting import Fit, Optimizer, TooLarge, fit_training
 from cloche.planning.flops import flops_per_token, parameter_count
@@ -87,9 +105,13 @@ def plan_training(
     utilisation: float | None,
     tokens: float | None,
     price: float | None,
+    starting_seconds: float,
     tell: Callable[[str], None],
 ) -> Planned:
-    """The plan of a subject on a machine of the table, or measured on this one (None)."""
+    """The plan of a subject on a machine of the table, or measured on this one (None).
+
+    `starting_seconds` is what starting up and reading the text took here.
+    """
     options = subject.options
     place = _place(machine, options, devices=devices, price=price)
     config = subject.config or _choose(subject, place)
@@ -110,13 +132,15 @@ def plan_training(
         vocab="free" if subject.vocab_is_free else "given",
     )
     pace = _pace(config, memory, place, options=options, utilisation=utilisation, tell=tell)
-    wanted, length = _length(subject, config, pace, batch=batch, tokens=tokens)
+    pauses = _pauses(options, starting_seconds) if pace.measured else no_pauses
+    wanted, length = _length(subject, config, pace, pauses, batch=batch, tokens=tokens)
     found = estimate(
         config,
         batch=batch,
         tokens=wanted,
         memory=memory,
         pace=pace,
+        pauses=pauses,
         devices=devices,
         dollars_per_hour=place.dollars_per_hour,
     )
@@ -264,8 +288,26 @@ def _measured_share(
     return sequences * each / (step * machine.flops_per_second)
 
 
+def _pauses(options: RunOptions, starting_seconds: float) -> Pauses:
+    """Starting up, and all evaluations, each with its sample and its checkpoint."""
+
+    def seconds(steps: int, step_seconds: float) -> float:
+        every = options.train.eval_every or choose_interval(steps)
+        batches = options.train.eval_batches or choose_eval_batches(steps)
+        each = pause_seconds(batches, step_seconds=step_seconds)
+        return starting_seconds + math.ceil(steps / every) * each
+
+    return seconds
+
+
 def _length(
-    subject: Subject, config: ModelConfig, pace: Pace, *, batch: int, tokens: float | None
+    subject: Subject,
+    config: ModelConfig,
+    pace: Pace,
+    pauses: Pauses,
+    *,
+    batch: int,
+    tokens: float | None,
 ) -> tuple[float, str]:
     """Tokens to learn from, and why so many."""
     options = subject.options
@@ -277,5 +319,9 @@ def _length(
     if timed and flops_per_token(config):
         minutes = options.minutes or DEFAULT_MINUTES
         usual = "" if options.minutes else ", the usual time"
-        return tokens_at(config, pace, seconds=60 * minutes), f"{minutes:g} minutes{usual}"
+        step_tokens = batch * config.context
+        step = step_tokens / tokens_at(config, pace, seconds=1.0)
+        beside = pauses(max(1, int(60 * minutes / step)), step)
+        seconds = max(step, 60 * minutes - beside)
+        return tokens_at(config, pace, seconds=seconds), f"{minutes:g} minutes{usual}"
     return chinchilla_tokens(parameter_count(config)), "20 tokens a parameter (Chinchilla)"

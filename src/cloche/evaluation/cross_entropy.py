@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from cloche.data.batches import IGNORED
 from cloche.planning.activations import KEPT_NUMBERS, SCORED_NUMBERS
 
-
 FEW_PARTS = 4
 """Sums of so few gradients are kept in the precision of the passes, of more in float32."""
 

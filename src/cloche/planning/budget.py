@@ -29,6 +29,8 @@ UTILISATION = 0.3
 """Share of the matrix-multiply peak that a step reaches, before it has been measured."""
 SMALLEST_BATCH_TOKENS = 2048
 """Tokens in a step of a short run: more steps beat larger ones (docs/log.md)."""
+SAVING_SECONDS = 1.0
+"""A sample and a checkpoint of a small model, before they have been measured."""
 MANY_EPOCHS = 8.0
 """Passes over the text beyond which dropout pays."""
 
@@ -99,3 +101,11 @@ def choose_interval(steps: int) -> int:
 def choose_eval_batches(steps: int) -> int:
     """Batches in an evaluation, so that all of them cost under a tenth of the training."""
     return max(2, min(20, steps // 80))
+
+
+def pause_seconds(batches: int, *, step_seconds: float) -> float:
+    """What an evaluation takes, with its sample and its checkpoint.
+
+    It goes over `batches` of both parts, forward only, which is a third of a step each.
+    """
+    return SAVING_SECONDS + 2 * batches * step_seconds / 3

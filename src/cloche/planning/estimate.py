@@ -1,6 +1,7 @@
 """What a training will take and what laws say of it, before it starts. Loads no torch."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cloche.model.config import ModelConfig
@@ -98,6 +99,15 @@ def tokens_within(config: ModelConfig, pace: Pace, *, seconds: float) -> float:
     return pace.utilisation * pace.peak_flops * seconds / each if each else math.inf
 
 
+Pauses = Callable[[int, float], float]
+"""Seconds beside the steps, by the number of steps and the seconds of one."""
+
+
+def no_pauses(_steps: int, _step_seconds: float) -> float:
+    """Steps alone."""
+    return 0.0
+
+
 def estimate(
     config: ModelConfig,
     *,
@@ -105,12 +115,13 @@ def estimate(
     tokens: float,
     memory: Fit | TooLarge,
     pace: Pace,
+    pauses: Pauses = no_pauses,
     devices: int = 1,
     dollars_per_hour: float | None = None,
 ) -> Estimate:
     """What learning from so many tokens takes, in whole steps.
 
-    `dollars_per_hour` is the price of one device.
+    `pauses` is what comes on top of the steps. `dollars_per_hour` is the price of one device.
     """
     step_tokens = batch * config.context
     steps = max(1, round(tokens / step_tokens))
@@ -119,6 +130,7 @@ def estimate(
     seconds = hours = None
     if each and isinstance(memory, Fit):
         seconds = flops / (pace.utilisation * pace.peak_flops)
+        seconds += pauses(steps, seconds / steps)
         hours = devices * seconds / 3600
     return Estimate(
         parameters=parameter_count(config),

@@ -13,6 +13,7 @@ from cloche.planning.budget import (
     choose_dropout,
     choose_eval_batches,
     choose_interval,
+    pause_seconds,
     tokens_within,
 )
 from cloche.planning.flops import parameter_count
@@ -36,8 +37,6 @@ USUAL_STEPS, SHORT_STEPS = 700, 400
 (docs/log.md)."""
 MOST_RATE, SHORT_MOMENTUM = 0.04, 0.9
 BIGRAM_LEARNING_RATE = 0.02
-SAVING_SECONDS = 1.0
-"""A sample and a checkpoint of a small model, before they have been measured."""
 OVERHEAD = 1.05
 """A step in a run against one that was measured alone: evaluations and checkpoints between."""
 
@@ -62,7 +61,7 @@ class Choice:
     def pause_seconds(self) -> float:
         """What an evaluation with its sample and checkpoint will take, about."""
         batches = self.options.train.eval_batches or 0
-        return SAVING_SECONDS + 2 * batches * (self.step_seconds or 0.0) / 3
+        return pause_seconds(batches, step_seconds=self.step_seconds or 0.0)
 
 
 def complete_options(
