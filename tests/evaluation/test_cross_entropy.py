@@ -101,6 +101,7 @@ def test_in_bfloat16_scores_are_taken_in_float32():
     wanted = gradients(reference(exact, wide, targets, Scoring()), exact, wide)
     for ours, theirs in zip(found, wanted, strict=True):
         assert ours is not None
+        assert theirs is not None
         assert ours.dtype == torch.bfloat16
         assert (ours - theirs).norm() < 0.01 * theirs.norm()
 
