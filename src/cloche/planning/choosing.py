@@ -114,8 +114,8 @@ def _outcome(
 def _reasons(best: Outcome, others: Sequence[Outcome], seconds: float) -> list[str]:
     """Why this one: what it gets through, and how its neighbours in size would do."""
     found = [
-        f"{best.candidate.name}: {best.steps:,} steps in {seconds:.0f} s, {best.passes:.1f} passes "
-        "over the text"
+        f"Of {len(others) + 1} sizes {best.candidate.name} gets furthest in {seconds:.0f} s: about "
+        f"{best.steps:,} steps, {best.passes:.1f} passes over the text."
     ]
     size = best.candidate.parameters
     smaller = [o for o in others if o.candidate.parameters < size]
@@ -129,7 +129,7 @@ def _reasons(best: Outcome, others: Sequence[Outcome], seconds: float) -> list[s
         neighbours.append(("larger", near))
     for which, near in neighbours:
         found.append(
-            f"the next {which}, {near.candidate.name}, would see {near.tokens / best.tokens:.2f} "
-            f"times the tokens and end {near.loss - best.loss:.3f} nats a token higher"
+            f"The next {which}, {near.candidate.name}, would see {near.tokens / best.tokens:.2f} "
+            f"times the tokens and end {near.loss - best.loss:.3f} nats a token higher."
         )
     return found

@@ -67,7 +67,8 @@ def choose_for_time(
     ]
     soonest = min(candidates, key=lambda candidate: candidate.step_seconds)
     if soonest.step_seconds > (1 - OVERHEAD) * budget.seconds:
-        return Sized(models[candidates.index(soonest)], ("the smallest: time is for a step or so",))
+        why = "The smallest size is taken: there is time for a step or so."
+        return Sized(models[candidates.index(soonest)], (why,))
     found = best_run(
         candidates,
         seconds=budget.seconds,
