@@ -81,12 +81,7 @@ def read_each(tensors: Iterable[StoredTensor]) -> Iterator[tuple[str, Tensor]]:
     for stored in tensors:
         by_file.setdefault(stored.path, []).append(stored.name)
     for path, names in by_file.items():
-        try:
-            with safe_open(path, framework="pt") as file:
-                for name in names:
-                    yield name, file.get_tensor(name)
-        except (SafetensorError, OSError) as exc:
-            raise CheckpointError(f"{path} is damaged or is no safetensors file: {exc}") from exc
+        yield from _read_some(path, names)
 
 
 def refuse_pickle(path: Path) -> None:
