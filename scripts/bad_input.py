@@ -12,6 +12,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bad_input_cases import (
@@ -32,6 +33,7 @@ from bad_training_cases import TRAINING_CASES
 from bad_weights_cases import CHOICE_CASES, EXPORT_CASES, FILE_CASES, IMPORT_CASES
 
 DOCUMENT = Path("docs/bad-input.md")
+TOGETHER = 2  # cases, each in a folder of its own
 
 
 def trained(folder: Path) -> None:
@@ -265,10 +267,11 @@ def main() -> int:
     )
     groups = [(name, cases, section) for name, cases in GROUPS.items()]
     groups += [(name, cases, watched_section) for name, cases in WATCHED.items()]
-    document = head + "\n".join(
-        f"## {name}\n\n" + "\n".join(map(write_section, cases))
-        for name, cases, write_section in groups
-    )
+    with ThreadPoolExecutor(TOGETHER) as pool:
+        document = head + "\n".join(
+            f"## {name}\n\n" + "\n".join(pool.map(write_section, cases))
+            for name, cases, write_section in groups
+        )
     if not check:
         DOCUMENT.write_text(document, encoding="utf-8")
         return 0

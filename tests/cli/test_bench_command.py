@@ -98,7 +98,7 @@ def test_a_screen_shows_speeds_and_memory_unless_left_out(capsys):
         (["--", "--minutes", "1"], "--minutes 1 has a meaning only with --quality"),
         (["--quality", "a.txt", "--sizes", "10M"], "--sizes has no meaning with --quality"),
         (["--quality", "a.txt", "--quality-steps", "0"], "--quality-steps must be at least 1"),
-        (["--quality", "no-such-file.txt"], "no-such-file.txt cannot be read"),
+        (["--quality", "no-such-file.txt"], "no-such-file.txt cannot be opened"),
     ],
 )
 def test_options_that_cannot_be_used_are_told(arguments, message, capsys):

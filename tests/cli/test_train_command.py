@@ -151,7 +151,7 @@ def test_the_built_in_texts_are_listed(here, capsys):
 
 def test_the_demo_trains_writes_and_says_what_next(here, capsys, monkeypatch):
     monkeypatch.setattr(corpora, "STORIES_BYTES", 100_000)
-    assert main(["demo", "--minutes", "0.1"]) == 0
+    assert main(["demo", "--minutes", "0.3"]) == 0
     captured = capsys.readouterr()
     assert "One morning" in captured.out
     assert "cloche train book.txt" in captured.err

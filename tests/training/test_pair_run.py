@@ -118,7 +118,7 @@ def test_a_resumed_run_refuses_other_pairs(table, tmp_path):
 
 def test_minutes_are_kept_and_everything_open_is_chosen(table, tmp_path):
     options = {"model.family": "seq2seq", "train.sample_tokens": 0}
-    run = cloche.train(table, out=tmp_path / "run", minutes=0.12, options=options)
+    run = cloche.train(table, out=tmp_path / "run", minutes=0.2, options=options)
     assert run.finished
     assert json.loads((run.folder / "status.json").read_text())["state"] == "finished"
 
