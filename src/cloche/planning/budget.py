@@ -14,7 +14,7 @@ LADDER = (  # (layers, width), each about twice the block parameters of the one 
     (3, 96),
     (4, 128),
     (4, 192),
-    (5, 256),
+    (4, 256),
     (6, 320),
     (6, 384),
     (8, 512),
