@@ -268,3 +268,10 @@ def test_runs_that_cannot_be_compared_are_named(capsys, here):
 )
 def test_mistakes_are_told(capsys, arguments, message):
     assert message in refused(capsys, *arguments)
+
+
+def test_a_device_without_bfloat16_is_planned_in_float16_and_refuses_it(capsys):
+    t4 = (*SMALL, "--machine", "t4", "--tokens", "1e6")
+    assert planned(capsys, *t4)["training"]["precision"] == "float16"
+    assert main(["plan", *t4, "--train.precision", "bfloat16"]) == 2
+    assert "t4 has no bfloat16" in capsys.readouterr().err

@@ -66,7 +66,9 @@ def main(arguments: list[str]) -> int:
     from cloche.cli.plan_subject import open_subject
     from cloche.cli.plan_tables import describe, to_values
     from cloche.cli.plan_training import plan_training
+    from cloche.training.machine import keep_freed_memory
 
+    keep_freed_memory()  # as cloche train does, whose steps are measured here
     subject = open_subject(options, tell=_tell)
     found = plan_training(
         subject,
