@@ -275,3 +275,10 @@ def test_a_device_without_bfloat16_is_planned_in_float16_and_refuses_it(capsys):
     assert planned(capsys, *t4)["training"]["precision"] == "float16"
     assert main(["plan", *t4, "--train.precision", "bfloat16"]) == 2
     assert "t4 has no bfloat16" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_run_is_left_out_of_a_law_and_told(capsys, here):
+    names = save_runs(here)
+    assert main(["plan", "--fit", *names, "runs/none", "--json"]) == 0
+    notes = json.loads(capsys.readouterr().out)["notes"]
+    assert any(note.startswith("left out: runs/none is no run") for note in notes)

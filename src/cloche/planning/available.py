@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-if sys.platform.startswith("linux"):
+if sys.platform == "linux":
     import resource
 
 UNLIMITED = 1 << 60
@@ -37,7 +37,7 @@ def _of_machine(meminfo: Path) -> Iterator[int]:
 
 def _of_process() -> Iterator[int]:
     """What is left of the address space that this process may have."""
-    if not sys.platform.startswith("linux"):  # elsewhere an address space says little of memory
+    if sys.platform != "linux":  # elsewhere an address space says little of memory
         return
     most, _ = resource.getrlimit(resource.RLIMIT_AS)
     if most != resource.RLIM_INFINITY:
