@@ -7,9 +7,6 @@ learn from random tokens: how long a step takes does not depend on what is learn
 """
 
 import json
-import os
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,11 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from cloche.bench import textbook
+from cloche.bench.processes import answer_on_standard_output, peak_resident_bytes
 from cloche.bench.sizes import MATMUL, BenchSize, TrainerSetup
 from cloche.data.joined import JoinedShards, joined_metadata
 from cloche.data.prepare import PreparedText
 from cloche.data.shards import ShardWriter
-from cloche.errors import ClocheError, SettingError
+from cloche.errors import SettingError
 from cloche.text.characters import CharacterTokenizer
 from cloche.text.choice import TokenizerChoice
 from cloche.training.assemble import build_parts, make_training
@@ -251,14 +249,10 @@ def _wait(device: str) -> None:
 
 
 def _peak_bytes() -> int:
-    """Most resident memory of this process so far; on CUDA, most memory of its tensors there.
-
-    On Linux it begins with that of the process that started this one, which loads no torch.
-    """
+    """Most resident memory of this process so far; on CUDA, most memory of its tensors there."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # elsewhere it counts in KiB
+    return peak_resident_bytes()
 
 
 def _random_text(folder: Path, size: BenchSize) -> PreparedText:
@@ -286,19 +280,5 @@ def _random_text(folder: Path, size: BenchSize) -> PreparedText:
     return PreparedText(tokenizer, parts[0], parts[1], choice)
 
 
-def main() -> None:
-    """Serve on standard input and output; whatever a library prints goes to standard error."""
-    with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8") as answers:
-        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-
-        def answer(values: dict[str, Any]) -> None:
-            print(json.dumps(values), file=answers, flush=True)
-
-        try:
-            serve(iter(sys.stdin), answer)
-        except ClocheError as exc:
-            answer({"error": str(exc)})
-
-
 if __name__ == "__main__":
-    main()
+    answer_on_standard_output(serve)
