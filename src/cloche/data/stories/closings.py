@@ -83,6 +83,17 @@ _LAST: Phrasings = (
     ("{hero} would remember it for a long time.", "{hero}会记得很久很久。"),
 )
 
+HOLDER_CLOSINGS: Phrasings = (*_HOLDER, *_PET_HOLDER)
+"""All that say who has `what`."""
+SPOT_CLOSINGS = _SPOT
+"""All that say where `what` lies."""
+THING_CLOSINGS: Phrasings = (*_COLOUR, *_PET_COLOUR[-1:])
+"""All in which the `hero` recalls `what`, with its colour."""
+PLACE_CLOSINGS = _PLACE
+"""All in which the `hero` recalls `where` it was."""
+COUNT_CLOSINGS = _COUNT
+"""All that say how many of `what` somebody has."""
+
 
 @dataclass(frozen=True)
 class Closing:

@@ -125,6 +125,10 @@ SPOTS = {
         at the foot of a wall | 墙脚下"""
     ),
 }
+TOWER_TOP = Word("on the highest tower", "最高的塔楼上")
+SNOWMANS_HEAD = Word("on the snowman's head", "雪人头上")
+ALL_SPOTS = (*dict.fromkeys(w for spots in SPOTS.values() for w in spots), TOWER_TOP, SNOWMANS_HEAD)
+"""Where things may lie, those that only one plot knows included."""
 
 
 def places_tagged(tag: str) -> tuple[Place, ...]:

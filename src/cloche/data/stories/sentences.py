@@ -17,11 +17,10 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 
-from cloche.data.stories import words
 from cloche.data.stories.catalogue import Part
 from cloche.data.stories.rows import story_rows
 from cloche.data.stories.teller import Language
-from cloche.data.stories.world import Person
+from cloche.data.stories.words import EVERYONE
 
 _THEY = re.compile(r"\b(they|them|their|theirs|themselves)\b", re.IGNORECASE)
 
@@ -73,21 +72,15 @@ def is_settled(english: str, chinese: str) -> bool:
 
 
 @cache
-def _people() -> tuple[Person, ...]:
-    alone = [value for value in vars(words).values() if isinstance(value, Person)]
-    return (*words.CHILDREN, *words.FAMILY, *words.NEIGHBOURS, *alone)
-
-
-@cache
 def _english_name() -> dict[str, str]:
     """The English name, in small letters, of each Chinese one."""
-    return {person.chinese: person.english.lower() for person in _people()}
+    return {person.chinese: person.english.lower() for person in EVERYONE}
 
 
 @cache
 def _names() -> tuple[re.Pattern[str], re.Pattern[str]]:
     """What finds the names of people in English and in Chinese, the longest first."""
-    english = sorted({person.english for person in _people()}, key=len, reverse=True)
+    english = sorted({person.english for person in EVERYONE}, key=len, reverse=True)
     chinese = sorted(_english_name(), key=len, reverse=True)
     bounded = "|".join(rf"\b{re.escape(name)}\b" for name in english)
     return re.compile(bounded, re.IGNORECASE), re.compile("|".join(map(re.escape, chinese)))

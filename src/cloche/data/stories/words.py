@@ -46,6 +46,18 @@ NEIGHBOURS = (
     Person("Mrs Wang", "王太太", "f", "family"),
     Person("Mr Zhang", "张先生", "m", "family"),
 )
+EVERYONE = (
+    *CHILDREN,
+    *FAMILY,
+    *NEIGHBOURS,
+    TEACHER,
+    FARMER,
+    BAKER,
+    DOCTOR,
+    GARDENER,
+    SHOPKEEPER,
+)
+"""All people that a story may be about."""
 
 RED, BLUE, GREEN, YELLOW = (
     Word("red", "红色"),

@@ -1,9 +1,9 @@
 """Plots of learning and making."""
 
+from cloche.data.stories.places import TOWER_TOP
 from cloche.data.stories.shapes.shape import Shape
 from cloche.data.stories.tale import Tale
 from cloche.data.stories.words import FAMILY, TEACHER
-from cloche.data.stories.world import Word
 
 
 def _learning_to_ride(tale: Tale) -> None:
@@ -107,7 +107,7 @@ def _new_paint(tale: Tale) -> None:
 def _sandcastle(tale: Tale) -> None:
     tale.begin_together()
     tale.own("hero", "thing")
-    tale.cast("spot", Word("on the highest tower", "最高的塔楼上"))
+    tale.cast("spot", TOWER_TOP)
     tale.tell(
         ('"Let us build a castle," said {friend}.', "“我们来堆一座城堡吧。”{friend}说。"),
         ("They wanted to build the biggest castle of all.", "{both.he}想堆一座最大的城堡。"),

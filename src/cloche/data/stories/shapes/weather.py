@@ -1,5 +1,6 @@
 """Plots of weather and of being on the way."""
 
+from cloche.data.stories.places import SNOWMANS_HEAD
 from cloche.data.stories.shapes.shape import Shape
 from cloche.data.stories.tale import Tale
 from cloche.data.stories.words import FAMILY, NEIGHBOURS
@@ -70,7 +71,7 @@ def _snowman(tale: Tale) -> None:
     tale.cast("time", tale.dice.pick(_WINTER_TIMES))
     tale.open_together()
     tale.own("hero", "thing")
-    tale.cast("spot", Word("on the snowman's head", "雪人头上"))
+    tale.cast("spot", SNOWMANS_HEAD)
     tale.tell(
         ("During the night it had snowed, and all was white.", "夜里下了雪，到处一片雪白。"),
         ("Thick snow covered the ground.", "地上盖着厚厚的雪。"),
