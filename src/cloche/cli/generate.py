@@ -1,66 +1,85 @@
-"""`cloche generate`: a model continues a text, or translates it."""
+"""`cloche generate`: a model continues a text, or translates it, or answers a file of prompts."""
 
+import dataclasses
 import json
 import secrets
 import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Annotated
 
-import tyro
-
+from cloche.cli.generate_answers import WrittenAnswer
+from cloche.cli.generate_options import Generate
 from cloche.cli.parse import parse
-from cloche.cli.sampling import SamplingOptions, dimmed, require_unicode, tell
-from cloche.errors import RequestError, SettingError, TextError, join_problems
-from cloche.generation.request import FinishReason, TokenEvent
+from cloche.cli.prompts import STANDARD_INPUT, fitting_prompt
+from cloche.cli.sampling import SamplingOptions, dimmed, tell
+from cloche.errors import RequestError, SettingError, join_problems
+from cloche.generation.request import GenerationRequest, TokenEvent
 
+PROMPT = "prompt"  # the variable that it is in a template
 MOST_ROWS = 8  # answers written at the same time; more of them wait
-
-
-@dataclass(frozen=True)
-class Generate(SamplingOptions):
-    """Let a model continue a text, which appears as it is written; a seq2seq one translates it."""
-
-    run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
-    """A run, a checkpoint, or a Hugging Face model folder."""
-    prompt: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PROMPT")] = ""
-    """Text to continue; - reads it from standard input. From the beginning when not given. Of a
-    seq2seq model, the text to translate; from standard input, each line by itself."""
-    n: int = 1
-    """Number of answers."""
-    beams: int | None = None
-    """Of a seq2seq model: beginnings that the search keeps at once; 1, greedy, when not given."""
-    length_penalty: float | None = None
-    """Of a seq2seq model, with beams: above 0, longer translations count for more; 0.6 when not
-    given."""
-    checkpoint: str = "best"
-    """best, latest, or a step."""
-    json: bool = False
-    """Print one JSON object at the end, and nothing else, on standard output."""
 
 
 def main(arguments: list[str]) -> int:
     """Write the answers; 0 when all have ended."""
     command = parse(Generate, arguments, prog="cloche generate")
+    if problems := command.problems():
+        raise SettingError(join_problems(problems))
     asked = command.request(n=command.n)
-    prompt = read_prompt(command.prompt)
+    if command.input is not None:
+        from cloche.cli.generate_batch import answer_file
+
+        return answer_file(command, asked)
+    prompt = prompt_of(command)
     from cloche.evaluation.translation import is_translator
-    from cloche.run import load
 
     if is_translator(command.run, checkpoint=command.checkpoint):
         return translate(command, prompt)
+    return write(command, asked, prompt=prompt)
+
+
+def prompt_of(command: Generate) -> str:
+    """The whole prompt, laid out. Raises ClocheError."""
+    given = command.read_prompt(command.prompt)
+    layout = command.layout()
+    if given is not None and not layout.takes(PROMPT):
+        raise SettingError(
+            "the template has no {{ prompt }}, so PROMPT would not be used: leave PROMPT out, or "
+            "put it into the template"
+        )
+    if given is not None and PROMPT in dict(layout.constants):
+        raise SettingError("PROMPT is the template's {{ prompt }}: leave --set prompt=... out")
+    if given is None and layout.template is None:
+        given = ""
+    fields = {} if given is None else {PROMPT: given}
+    if missing := layout.missing(fields):
+        raise SettingError(
+            f"the template needs {', '.join(missing)}: give {{{{ prompt }}}} as PROMPT, any other "
+            "with --set NAME=VALUE"
+        )
+    return layout.lay_out(fields)
+
+
+def write(command: Generate, asked: GenerationRequest, *, prompt: str) -> int:
+    """Print what a model that continues text makes of the prompt."""
+    from cloche.run import load
+
     if command.beams is not None or command.length_penalty is not None:
         raise SettingError(
             f"--beams and --length-penalty are for models that translate, and {command.run} "
             "continues text: leave them out, or use --greedy"
         )
-    lm = load(command.run, checkpoint=command.checkpoint, warn=tell)
+    lm = load(command.run, precision=command.precision, checkpoint=command.checkpoint, warn=tell)
     seed = secrets.randbits(32) if asked.seed is None else asked.seed
-    request = replace(asked, prompt=lm.prompt_ids(prompt), seed=seed)
-    rows = min(command.n, MOST_ROWS)
-    engine = lm.engine(rows=rows, tokens=len(request.prompt) + request.max_tokens)
+    ids, cut = fitting_prompt(lm, prompt, max_tokens=asked.max_tokens, window=command.window)
+    if cut:
+        tell(
+            f"the prompt has {len(ids) + cut} tokens, and the context holds {lm.config.context}: "
+            f"only the last part is read, {len(ids)} tokens"
+        )
+    request = dataclasses.replace(asked, prompt=ids, seed=seed)
+    rows = min(command.n, command.rows or MOST_ROWS)
+    engine = lm.engine(rows=rows, tokens=len(ids) + request.max_tokens)
     answers = [WrittenAnswer() for _ in range(command.n)]
     began = time.perf_counter()
     for event in in_order(engine.stream(request), count=command.n):
@@ -74,8 +93,9 @@ def main(arguments: list[str]) -> int:
             "run": command.run,
             "checkpoint": str(lm.folder),
             "prompt": prompt,
+            **({"cut_tokens": cut} if cut else {}),
             "seed": seed,
-            "answers": [asdict(answer) for answer in answers],
+            "answers": [answer.to_json() for answer in answers],
             "tokens_per_second": tokens_per_second,
         }
         print(json.dumps(values, ensure_ascii=False))
@@ -90,11 +110,14 @@ def translate(command: Generate, prompt: str) -> int:
     from cloche.generation.beam import LENGTH_PENALTY
 
     refuse_sampling(command)
-    texts = prompt.splitlines() if command.prompt == "-" else [prompt]
+    by_line = command.prompt == STANDARD_INPUT or command.prompt_file is not None
+    texts = prompt.splitlines() if by_line else [prompt]
     texts = [text for text in texts if text.strip()]
     if not texts:
         raise RequestError(f"{command.run} translates: give it a text, or - for standard input")
-    translator = load_translator(command.run, checkpoint=command.checkpoint, warn=tell)
+    translator = load_translator(
+        command.run, precision=command.precision, checkpoint=command.checkpoint, warn=tell
+    )
     penalty = LENGTH_PENALTY if command.length_penalty is None else command.length_penalty
     search = translator.search(
         beams=1 if command.beams is None else command.beams,
@@ -130,7 +153,7 @@ def translate(command: Generate, prompt: str) -> int:
 
 def refuse_sampling(command: Generate) -> None:
     """Raise SettingError for options of chance, which a search for the best target has not."""
-    usual = {field.name: field.default for field in fields(SamplingOptions)} | {"n": 1}
+    usual = {field.name: field.default for field in dataclasses.fields(SamplingOptions)} | {"n": 1}
     heeded = ("max_new_tokens", "greedy")
     names = [name for name in usual if name not in heeded]
     given = [name for name in names if getattr(command, name) != usual[name]]
@@ -139,39 +162,19 @@ def refuse_sampling(command: Generate) -> None:
         "translation and draws none: leave it out"
         for name in given
     ]
+    problems += [
+        f"{name} lays out what a model continues, and {command.run} translates what it is given: "
+        "leave it out"
+        for name in command.layout_names()
+    ]
+    if command.precision in ("int8", "int4"):
+        problems.append(f"--precision {command.precision} is for models that continue text")
+    if command.rows is not None:
+        problems.append("--rows is for models that continue text: leave it out")
     if command.greedy and (command.beams or 1) > 1:
         problems.append(f"--greedy and --beams {command.beams} contradict each other: give one")
     if problems:
         raise SettingError(join_problems(problems))
-
-
-@dataclass
-class WrittenAnswer:
-    """What has come of one answer so far."""
-
-    text: str = ""
-    tokens: int = 0
-    finish_reason: FinishReason | None = None
-
-    def add(self, event: TokenEvent) -> None:
-        """Take in the next event."""
-        self.text += event.text
-        self.tokens += event.token_id is not None
-        self.finish_reason = event.finish_reason
-
-
-def read_prompt(given: str) -> str:
-    """The prompt as it stands; what standard input holds, every line of it, where it is `-`."""
-    if given != "-":
-        require_unicode(given, what="the prompt")
-        return given
-    try:
-        return sys.stdin.buffer.read().decode("utf-8")
-    except UnicodeDecodeError as exc:
-        raise TextError(
-            f"the prompt on standard input is not UTF-8: byte {exc.start} is "
-            f"0x{exc.object[exc.start]:02x}; convert it first, as iconv does"
-        ) from exc
 
 
 def in_order(events: Iterable[TokenEvent], *, count: int) -> Iterator[TokenEvent]:
