@@ -1,0 +1,186 @@
+// Attention of one token at a time: its keys and values are stored, then it looks back.
+
+#pragma once
+
+#include <algorithm>
+
+#include "numbers.hpp"
+
+namespace cloche {
+
+// Keys and values of all rows: [layer][row][kv_head][capacity][padded head_dim], float32 or
+// bfloat16. Every vector is padded with zeros to whole lanes.
+struct Cache {
+  void* keys;
+  void* values;
+  int32_t rows;
+  int32_t capacity;
+  int32_t bfloat16;
+};
+
+struct Heads {
+  int32_t queries;
+  int32_t keys;
+  int32_t dim;
+  int32_t padded;  // dim, rounded up to whole lanes
+  float eps;
+  const float* cosines;  // [capacity][dim / 2]; none where nothing is turned
+  const float* sines;
+};
+
+constexpr int LONGEST_HEAD = 512;
+
+// A head's numbers of a token, normalised and turned by its position, padded with zeros.
+inline void prepare_head(const Heads& heads, const float* from, const float* norm, int position,
+                         float factor, float* to) {
+  const int dim = heads.dim, half = dim / 2;
+  std::memset(to, 0, sizeof(float) * heads.padded);
+  std::memcpy(to, from, sizeof(float) * dim);
+  if (norm) {
+    float squares = 0.0f;
+    for (int i = 0; i < dim; i++) squares += to[i] * to[i];
+    const float scale = 1.0f / std::sqrt(squares / dim + heads.eps);
+    for (int i = 0; i < dim; i++) to[i] = to[i] * scale * norm[i];
+  }
+  if (heads.cosines) {
+    const float* cosine = heads.cosines + (size_t)position * half;
+    const float* sine = heads.sines + (size_t)position * half;
+    for (int i = 0; i < half; i++) {
+      const float first = to[i], second = to[half + i];
+      to[i] = first * cosine[i] - second * sine[i];
+      to[half + i] = second * cosine[i] + first * sine[i];
+    }
+  }
+  for (int i = 0; i < dim; i++) to[i] *= factor;
+}
+
+template <class Number>
+inline Number* place_of(void* store, const Cache& cache, const Heads& heads, int layer, int row,
+                        int head, int position) {
+  const size_t at = ((size_t)(layer * cache.rows + row) * heads.keys + head) * cache.capacity;
+  return (Number*)store + (at + position) * heads.padded;
+}
+
+template <class Number>
+inline void write_head(Number* to, const float* from, int padded) {
+  for (int i = 0; i < padded; i += LANES) write_vector(to + i, load<Floats>(from + i));
+}
+
+// The values that a query finds among the tokens `first` to `last`; `scores` has room for them all.
+template <class Number>
+inline void look_back(const float* query, const Number* keys, const Number* values, int padded,
+                      int first, int last, float* scores, float* found) {
+  const int vectors = padded / LANES;
+  const int count = last - first + 1;
+  float highest = -INFINITY;
+  for (int t = 0; t < count; t++) {
+    const Number* key = keys + (size_t)(first + t) * padded;
+    Floats products = {};
+    for (int v = 0; v < vectors; v++)
+      products += load<Floats>(query + v * LANES) * read_vector(key + v * LANES);
+    scores[t] = sum(products);
+    highest = scores[t] > highest ? scores[t] : highest;
+  }
+  Floats totals = {};
+  int t = 0;
+  for (; t + LANES <= count; t += LANES) {
+    const Floats weights = exponential(load<Floats>(scores + t) - highest);
+    store(scores + t, weights);
+    totals += weights;
+  }
+  float total = sum(totals);
+  for (; t < count; t++) {
+    scores[t] = exponential(all(scores[t] - highest))[0];
+    total += scores[t];
+  }
+  const float share = 1.0f / total;
+  for (int v = 0; v < vectors; v += 4) {
+    const int some = vectors - v < 4 ? vectors - v : 4;
+    Floats sums[4] = {};
+    for (int t = 0; t < count; t++) {
+      const Number* value = values + (size_t)(first + t) * padded + v * LANES;
+      const float weight = scores[t];
+      if (some == 4) {
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) sums[i] += weight * read_vector(value + i * LANES);
+      } else {
+        for (int i = 0; i < some; i++) sums[i] += weight * read_vector(value + i * LANES);
+      }
+    }
+    for (int i = 0; i < some; i++) store(found + (v + i) * LANES, sums[i] * share);
+  }
+}
+
+constexpr int KEYS_AT_ONCE = 32;
+
+// Sixteen queries that look back together, a lane each, over KEYS_AT_ONCE keys at a time; the
+// largest score so far is kept, and what was gathered is scaled down when it grows.
+// Source: Milakov and Gimelshein 2018, https://arxiv.org/abs/1805.02867
+struct Lookers {
+  Floats queries[LONGEST_HEAD];  // [dim], a lane for each query
+  Floats found[LONGEST_HEAD];
+  Floats highest, totals;
+  Ints positions;
+  float keys[KEYS_AT_ONCE * LONGEST_HEAD], values[KEYS_AT_ONCE * LONGEST_HEAD];
+};
+
+inline void look_at(Lookers& own, int dim, int padded, int first, int count, int window) {
+  Floats scores[KEYS_AT_ONCE];
+  for (int t = 0; t < count; t += 4) {
+    Floats sums[4] = {};
+    for (int d = 0; d < dim; d++)
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; i++) sums[i] += own.queries[d] * own.keys[(t + i) * padded + d];
+    for (int i = 0; i < 4; i++) scores[t + i] = sums[i];
+  }
+  Floats highest = own.highest;
+  for (int t = 0; t < count; t++) {
+    const Ints back = own.positions - (first + t);  // how far each query looks back
+    const Floats hidden = all(-1e30f);
+    scores[t] = back < 0 ? hidden : scores[t];
+    if (window) scores[t] = back >= window ? hidden : scores[t];
+    highest = larger(highest, scores[t]);
+  }
+  const Floats shrink = exponential(own.highest - highest);
+  own.highest = highest;
+  own.totals *= shrink;
+  for (int t = 0; t < count; t++) {
+    scores[t] = scores[t] <= -1e29f ? Floats{} : exponential(scores[t] - highest);
+    own.totals += scores[t];
+  }
+  int d = 0;
+  for (; d + 8 <= padded; d += 8) {
+    Floats sums[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) sums[i] = own.found[d + i] * shrink;
+    for (int t = 0; t < count; t++)
+#pragma GCC unroll 8
+      for (int i = 0; i < 8; i++) sums[i] += scores[t] * own.values[t * padded + d + i];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) own.found[d + i] = sums[i];
+  }
+}
+
+// Queries of up to sixteen tokens that stand behind one another, from `position` on; the last one
+// of them is at `last`. `own.queries` is filled; what each finds is left in own.found, to be
+// divided by own.totals.
+template <class Number>
+inline void look_back_together(Lookers& own, const Number* keys, const Number* values, int dim,
+                               int padded, int position, int last, int window) {
+  own.highest = all(-1e30f);
+  own.totals = Floats{};
+  for (int d = 0; d < padded; d++) own.found[d] = Floats{};
+  for (int i = 0; i < LANES; i++) own.positions[i] = position + i;
+  const int begin = window ? std::max(0, position - window + 1) : 0;
+  for (int first = begin; first <= last; first += KEYS_AT_ONCE) {
+    const int count = std::min(KEYS_AT_ONCE, last - first + 1);
+    for (int t = 0; t < count; t++)
+      for (int d = 0; d < padded; d += LANES) {
+        store(own.keys + t * padded + d, read_vector(keys + (size_t)(first + t) * padded + d));
+        store(own.values + t * padded + d, read_vector(values + (size_t)(first + t) * padded + d));
+      }
+    look_at(own, dim, padded, first, count, window);
+  }
+}
+
+}  // namespace cloche
