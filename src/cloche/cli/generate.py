@@ -11,13 +11,12 @@ from collections.abc import Iterable, Iterator
 from cloche.cli.generate_answers import WrittenAnswer
 from cloche.cli.generate_options import Generate
 from cloche.cli.parse import parse
-from cloche.cli.prompts import STANDARD_INPUT, fitting_prompt
+from cloche.cli.prompts import STANDARD_INPUT, fitting_prompt, tell_of_template
 from cloche.cli.sampling import SamplingOptions, dimmed, tell
 from cloche.errors import RequestError, SettingError, join_problems
 from cloche.generation.request import GenerationRequest, TokenEvent
 
 PROMPT = "prompt"  # the variable that it is in a template
-MOST_ROWS = 8  # answers written at the same time; more of them wait
 
 
 def main(arguments: list[str]) -> int:
@@ -62,6 +61,7 @@ def prompt_of(command: Generate) -> str:
 
 def write(command: Generate, asked: GenerationRequest, *, prompt: str) -> int:
     """Print what a model that continues text makes of the prompt."""
+    from cloche.cli.generate_running import usual_rows
     from cloche.run import load
 
     if command.beams is not None or command.length_penalty is not None:
@@ -70,6 +70,7 @@ def write(command: Generate, asked: GenerationRequest, *, prompt: str) -> int:
             "continues text: leave them out, or use --greedy"
         )
     lm = load(command.run, precision=command.precision, checkpoint=command.checkpoint, warn=tell)
+    tell_of_template(lm, system=command.system)
     seed = secrets.randbits(32) if asked.seed is None else asked.seed
     ids, cut = fitting_prompt(lm, prompt, max_tokens=asked.max_tokens, window=command.window)
     if cut:
@@ -78,16 +79,17 @@ def write(command: Generate, asked: GenerationRequest, *, prompt: str) -> int:
             f"only the last part is read, {len(ids)} tokens"
         )
     request = dataclasses.replace(asked, prompt=ids, seed=seed)
-    rows = min(command.n, command.rows or MOST_ROWS)
-    engine = lm.engine(rows=rows, tokens=len(ids) + request.max_tokens)
+    tokens = len(ids) + request.max_tokens
+    rows = min(command.n, command.rows or usual_rows(lm.config, tokens=tokens))
+    engine = lm.engine(rows=rows, tokens=tokens)
     answers = [WrittenAnswer() for _ in range(command.n)]
     began = time.perf_counter()
     for event in in_order(engine.stream(request), count=command.n):
         if not command.json:
             print_piece(event, answers[event.choice], prompt=prompt, count=command.n)
         answers[event.choice].add(event)
-    tokens = sum(answer.tokens for answer in answers)
-    tokens_per_second = tokens / (time.perf_counter() - began)
+    made = sum(answer.tokens for answer in answers)
+    tokens_per_second = made / (time.perf_counter() - began)
     if command.json:
         values = {
             "run": command.run,
@@ -100,7 +102,7 @@ def write(command: Generate, asked: GenerationRequest, *, prompt: str) -> int:
         }
         print(json.dumps(values, ensure_ascii=False))
     else:
-        tell(f"{tokens} tokens, {tokens_per_second:.0f} a second, seed {seed}, {lm.folder.name}")
+        tell(f"{made} tokens, {tokens_per_second:.0f} a second, seed {seed}, {lm.folder.name}")
     return 0
 
 

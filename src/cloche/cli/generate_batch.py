@@ -33,26 +33,21 @@ from cloche.cli.generate_rows import (
     row_encoding,
     survey,
 )
-from cloche.cli.generate_running import Answered, answer_rows, line_of
-from cloche.cli.prompts import STANDARD_INPUT, fitting_prompt, plain_source
+from cloche.cli.generate_running import Answered, answer_rows, line_of, usual_rows
+from cloche.cli.prompts import STANDARD_INPUT, fitting_prompt, plain_source, tell_of_template
 from cloche.cli.sampling import SamplingOptions, tell
 from cloche.cli.signals import cleaning_up
 from cloche.cli.standard_input import standard_input
 from cloche.errors import ClocheError, RunError, SettingError, TextError
 from cloche.evaluation.translation import is_translator
 from cloche.generation.request import GenerationRequest
-from cloche.model.config import ModelConfig
-from cloche.planning.available import available_memory
-from cloche.planning.memory import cache_bytes
 from cloche.run import LM, load
 from cloche.text.prompts import PromptLayout
 from cloche.text.sources import SourceFile
 from cloche.weights.folder import CONFIG
 from cloche.weights.manifest import MANIFEST
 
-MOST_ROWS = 8
 FAILED, INTERRUPTED = 1, 130
-_MEMORY_SHARE = 2  # rows may take one part in so many of the memory that is left
 _TELL_SECONDS = 10.0
 
 
@@ -164,6 +159,7 @@ def open_model(command: Generate, *, earlier: Earlier) -> LM:
             f"{command.out} was begun by another model than {lm.folder}: name its checkpoint with "
             "--checkpoint, or another --out"
         )
+    tell_of_template(lm, system=command.system)
     return lm
 
 
@@ -180,12 +176,6 @@ def fitted(lm: LM, rows: Iterable[Row], *, window: bool) -> Iterator[Row]:
             yield replace(row, request=replace(row.request, prompt=ids), cut_tokens=cut)
         except ClocheError as exc:
             yield replace(row, request=None, error=str(exc))
-
-
-def usual_rows(config: ModelConfig, *, tokens: int) -> int:
-    """Answers written at once where nobody says: 8, or as many as half of the free memory holds."""
-    each = cache_bytes(config, rows=1, capacity=min(tokens, config.context), precision="float32")
-    return max(1, min(MOST_ROWS, available_memory() // _MEMORY_SHARE // max(1, each)))
 
 
 @dataclass

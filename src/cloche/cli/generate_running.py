@@ -10,8 +10,19 @@ from cloche.cli.generate_rows import Row
 from cloche.errors import ClocheError
 from cloche.generation.engine import Engine
 from cloche.generation.request import TokenEvent
+from cloche.model.config import ModelConfig
+from cloche.planning.available import available_memory
+from cloche.planning.memory import cache_bytes
 
+MOST_ROWS = 8
 MOST_AHEAD = 256  # rows answered or being answered before the oldest of them has ended
+_MEMORY_SHARE = 2  # rows may take one part in so many of the memory that is left
+
+
+def usual_rows(config: ModelConfig, *, tokens: int) -> int:
+    """Answers written at once where nobody says: 8, or as many as half of the free memory holds."""
+    each = cache_bytes(config, rows=1, capacity=min(tokens, config.context), precision="float32")
+    return max(1, min(MOST_ROWS, available_memory() // _MEMORY_SHARE // max(1, each)))
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from cloche.cli.sampling import require_unicode
+from cloche.cli.sampling import require_unicode, tell
 from cloche.errors import RequestError, SettingError, TextError
 
 if TYPE_CHECKING:
@@ -236,3 +236,14 @@ def fitting_prompt(
     kept = max(kept_when_sliding(context), context - max_tokens)
     begun = ids[:1] if lm.begins_with_bos and ids[0] == lm.bos and kept > 1 else ()
     return begun + ids[len(ids) - kept + len(begun) :], len(ids) - kept
+
+
+def tell_of_template(lm: "LM", *, system: str | None) -> None:
+    """Say that a system text stands in plain text, where the model has a template for it."""
+    from cloche.weights.folder import CHAT_TEMPLATE
+
+    if system is not None and (lm.folder / CHAT_TEMPLATE).exists():
+        tell(
+            "the model has a chat template, which is not used: the text of --system stands before "
+            "the prompt as plain text"
+        )
