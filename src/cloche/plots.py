@@ -80,6 +80,58 @@ def law_curves(
     _save(figure, path)
 
 
+def reliability_diagram(
+    bins: Sequence[tuple[float, float, float, float, int]], path: Path, *, title: str
+) -> None:
+    """Draw how often a model is right over how sure it is, to an image file.
+
+    `bins` are (low, high, confidence, accuracy, tokens). The points would lie on the dashed line
+    if the model were right as often as it says; the bars are the share of the tokens in each bin.
+    """
+    figure, axes = _figure(title)
+    total = sum(tokens for *_, tokens in bins)
+    axes.plot([0, 1], [0, 1], "--", color="0.4", linewidth=1.2, label="as sure as right")
+    for low, high, _, _, tokens in bins:
+        axes.bar(low, tokens / total, width=high - low, align="edge", color=FAINT)
+    points = [(confidence, accuracy) for _, _, confidence, accuracy, _ in bins]
+    axes.plot(*zip(*points, strict=True), "o-", color=TRAIN, label="the model")
+    axes.bar(0, 0, color=FAINT, label="share of the tokens")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("probability of the likeliest token")
+    axes.set_ylabel("how often it was the true one")
+    axes.legend(frameon=False, loc="upper left")
+    _save(figure, path)
+
+
+def intervals_chart(
+    rows: Sequence[tuple[str, float, tuple[float, float] | None]],
+    path: Path,
+    *,
+    title: str,
+    label: str,
+) -> None:
+    """Draw figures of several models with their intervals, the first on top, to an image file.
+
+    `rows` are (name, value, interval or None).
+    """
+    figure, axes = _figure(title)
+    for place, (_, value, interval) in enumerate(rows):
+        if interval is not None:
+            axes.plot(interval, (place, place), color=TRAIN, linewidth=2.0)
+        axes.plot(value, place, "o", color=VALIDATION)
+        axes.annotate(
+            f"{value:.4f}", (value, place), textcoords="offset points", xytext=(0, 7), ha="center"
+        )
+    names = [_drawable(name) for name, _, _ in rows]
+    axes.set_yticks(range(len(rows)), [name for name, _ in names], parse_math=False)
+    for shown, (_, font) in zip(axes.get_yticklabels(), names, strict=True):
+        shown.set_fontname(font)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlabel(label)
+    _save(figure, path)
+
+
 def _save(figure: Any, path: Path) -> None:
     """Write the image whole or not at all."""
     temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
@@ -99,17 +151,25 @@ def _line(
 def _figure(title: str) -> tuple[Any, Any]:
     """A figure of its own, outside pyplot's global state, in the house's size."""
     # matplotlib takes half a second to import: only who draws pays for it
-    from matplotlib import font_manager
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.5), dpi=110)
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
+    shown, font = _drawable(title)
+    axes.set_title(shown, fontname=font, parse_math=False)
+    return figure, axes
+
+
+def _drawable(text: str) -> tuple[str, str | None]:
+    """The text, spelled out where no font here has its characters, and the font it needs."""
+    from matplotlib import font_manager
+
+    if not any(ord(character) > 0x2E7F for character in text):
+        return text, None
     installed = {font.name for font in font_manager.fontManager.ttflist}
     cjk = next((name for name in CJK_FONTS if name in installed), None)
-    needs_cjk = any(ord(character) > 0x2E7F for character in title)
-    if needs_cjk and cjk is None:  # boxes would be worse than the name spelled out
-        title = title.encode("unicode_escape").decode("ascii")
-    axes.set_title(title, fontname=cjk if needs_cjk and cjk else None)
-    return figure, axes
+    if cjk is None:  # boxes would be worse than the name spelled out
+        return text.encode("unicode_escape").decode("ascii"), None
+    return text, cjk
