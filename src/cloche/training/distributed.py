@@ -5,6 +5,7 @@ launcher's store, as UTF-8: nothing is pickled. A process alone has a `World` to
 nothing and costs nothing.
 """
 
+import gc
 import json
 import os
 import time
@@ -25,6 +26,7 @@ from cloche.training.launch import FirstProcessError, Launch, read_launch
 PATIENCE = timedelta(minutes=30)
 """How long one process waits for another in a sum: an evaluation or a save may come between.
 One that dies is noticed at once."""
+LAST_PAUSE = 0.1  # seconds for the group's threads to let go
 LONGEST_NAP = 0.2  # seconds between two looks for a text that another process writes
 
 
@@ -171,6 +173,12 @@ class ManyProcesses(World):
         """Let go of the others, after the last of them is done."""
         if dist.is_initialized():
             dist.destroy_process_group()
+            # a thread of the group that frees its last tensor needs Python's lock: where Python is
+            # shutting down by then, it aborts the process ("terminate called without an active
+            # exception"), after all was saved. While this thread sleeps, the lock is free.
+            self.mesh = None
+            gc.collect()
+            time.sleep(LAST_PAUSE)
 
     def _wait_for(self, key: str) -> bytes:
         for _ in naps():
