@@ -206,9 +206,10 @@ def _scored(model: LanguageModel, batch: Batch, *, alternatives: int) -> ScoredT
     pieces: list[tuple[Tensor, ...]] = []
     for begin in range(0, len(vectors), many):
         logits = model.head(vectors[begin : begin + many][None])[0]
+        own = wanted[begin : begin + many]
         for row in range(0, len(logits), few):
-            own = wanted[begin + row : begin + row + few]
-            pieces.append(_score_rows(logits[row : row + few], own, alternatives=alternatives))
+            rows = slice(row, row + few)
+            pieces.append(_score_rows(logits[rows], own[rows], alternatives=alternatives))
     nats, ranks, confidences, best, best_nats = (
         torch.cat(column).cpu().numpy() for column in zip(*pieces, strict=True)
     )
