@@ -115,6 +115,7 @@ EXPECTED = [{"input": "a", "output": "b"}, {"input": "c, d", "output": "e"}]
         ("x.jsonl", '{"input": "a", "output": "b"}\n\n{"input": "c, d", "output": "e"}\r\n'),
         ("x.json", '[{"input": "a", "output": "b"},\n {"input": "c, d", "output": "e"}]'),
         ("x.csv", 'input,output\na,b\n"c, d",e\n'),
+        ("x.json.gz", '[{"input": "a", "output": "b"}, {"input": "c, d", "output": "e"}]'),
         ("x.CSV", "input;output\r\na;b\r\n\r\nc, d;e\r\n"),
         ("x.tsv", "input\toutput\na\tb\nc, d\te"),
     ],

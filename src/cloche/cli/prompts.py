@@ -4,6 +4,7 @@ import io
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
@@ -169,8 +170,8 @@ def plain_source(name: str) -> "SourceFile":
     if name == STANDARD_INPUT:
         raise TextError(f"standard input is no file here: only a prompt and --input can be {name}")
     sources = find_sources([name])
-    if len(sources) != 1:
-        raise TextError(f"{name} is {len(sources)} files, and one is needed: name it")
+    if len(sources) != 1 or Path(name).is_dir():
+        raise TextError(f"{name} is no single file, and one is needed: name it")
     source = sources[0]
     if not source.has_encoding:
         raise TextError(f"{name} is no plain text: convert it first")

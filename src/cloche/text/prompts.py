@@ -140,7 +140,8 @@ def read_examples(text: str, *, name: str) -> list[Example]:
     Raises TextError with the place of what is no example.
     """
     readers = {".jsonl": _of_lines, ".json": _of_list, ".csv": _of_table, ".tsv": _of_table}
-    ending = PurePath(name).suffix.lower()
+    path = PurePath(name.lower())
+    ending = path.with_suffix("").suffix if path.suffix in (".gz", ".zst") else path.suffix
     if ending not in readers:
         raise TextError(
             f"{name}: examples are read from {', '.join(readers)}, and this ends in "
@@ -265,7 +266,7 @@ def _of_list(text: str, name: str) -> list[Example]:
 
 def _of_table(text: str, name: str) -> list[Example]:
     first = text.partition("\n")[0]
-    delimiter = "\t" if name.lower().endswith(".tsv") else max(",;\t", key=first.count)
+    delimiter = "\t" if ".tsv" in name.lower() else max(",;\t", key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         rows = [(reader.line_num, row) for row in reader if row]
