@@ -5,14 +5,19 @@ from typing import cast
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import chisquare
 from transformers import (
     MinPLogitsWarper,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
+    TypicalLogitsWarper,
 )
 
 from cloche.errors import SettingError
+from cloche.generation import sampling
 from cloche.generation.sampling import (
     answer_generator,
     divide_by_temperature,
@@ -20,6 +25,7 @@ from cloche.generation.sampling import (
     keep_min_p,
     keep_top_k,
     keep_top_p,
+    keep_typical,
     pick,
     pick_likeliest,
 )
@@ -50,6 +56,51 @@ def test_top_p_keeps_what_transformers_keeps(logits, top_p):
     torch.testing.assert_close(keep_top_p(logits, top_p), TopPLogitsWarper(top_p)(NO_IDS, logits))
 
 
+@pytest.mark.parametrize("typical_p", [0.01, 0.2, 0.5, 0.9, 0.999])
+def test_typical_keeps_what_transformers_keeps(logits, typical_p):
+    theirs = TypicalLogitsWarper(typical_p)(NO_IDS, logits)
+    torch.testing.assert_close(keep_typical(logits, typical_p), theirs)
+    few = keep_top_k(logits, 12)
+    theirs = TypicalLogitsWarper(typical_p)(NO_IDS, few)
+    torch.testing.assert_close(keep_typical(few, typical_p), theirs)
+
+
+def test_typical_may_drop_the_likeliest_token():
+    probs = torch.tensor([[0.4, *[0.06] * 10]])
+    assert keep_typical(probs.log(), 0.5).isfinite().tolist() == [[False, *[True] * 10]]
+
+
+@given(
+    st.lists(st.integers(-4, 4), min_size=1, max_size=40),
+    st.floats(0.001, 0.9999),
+    st.integers(1, 5),
+)
+def test_top_p_is_the_same_however_few_tokens_are_ranked_first(values, top_p, first):
+    logits = torch.tensor([values], dtype=torch.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sampling, "_RANKS_FIRST", first)
+        few = keep_top_p(logits, top_p)
+    order = logits.sort(dim=-1, descending=True, stable=True).indices
+    probs = logits.softmax(dim=-1).gather(-1, order)
+    dropped = probs.cumsum(-1).roll(1, -1) >= top_p
+    dropped[:, 0] = False
+    whole = logits.masked_fill(dropped.scatter(-1, order, dropped), -math.inf)
+    assert few.tolist() == whole.tolist()
+
+
+@given(st.integers(0, 2**32), st.floats(0.01, 0.99), st.integers(1, 5))
+def test_filters_of_a_mass_are_the_same_in_any_company(seed, mass, first):
+    logits = 4 * torch.randn(3, 60, generator=torch.Generator().manual_seed(seed))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sampling, "_RANKS_FIRST", first)
+        for keep in (keep_top_p, keep_typical):
+            together = keep(logits, mass)
+            assert all(
+                torch.equal(keep(row[None], mass)[0], kept)
+                for row, kept in zip(logits, together, strict=True)
+            )
+
+
 @pytest.mark.parametrize("min_p", [0.0, 0.01, 0.3, 1.0])
 def test_min_p_keeps_what_transformers_keeps(logits, min_p):
     torch.testing.assert_close(keep_min_p(logits, min_p), MinPLogitsWarper(min_p)(NO_IDS, logits))
@@ -62,9 +113,10 @@ def test_the_filters_together_equal_those_of_transformers_in_the_same_order(logi
         TopKLogitsWarper(20),
         TopPLogitsWarper(0.9),
         MinPLogitsWarper(0.05),
+        TypicalLogitsWarper(0.9),
     ):
         theirs = warper(NO_IDS, theirs)
-    ours = filter_logits(logits, temperature=0.7, top_k=20, top_p=0.9, min_p=0.05)
+    ours = filter_logits(logits, temperature=0.7, top_k=20, top_p=0.9, min_p=0.05, typical_p=0.9)
     torch.testing.assert_close(ours.softmax(-1), theirs.softmax(-1), rtol=1e-4, atol=1e-7)
 
 
@@ -93,6 +145,7 @@ def test_extreme_temperatures_still_give_probabilities(logits, temperature):
         (lambda x: keep_top_k(x, 0), "top_k must be at least 1, got 0"),
         (lambda x: keep_top_p(x, 0.0), r"top_p must be in \(0, 1\], got 0.0"),
         (lambda x: keep_top_p(x, 1.5), "got 1.5"),
+        (lambda x: keep_typical(x, 0.0), r"typical_p must be in \(0, 1\], got 0.0"),
         (lambda x: keep_min_p(x, -0.1), r"min_p must be in \[0, 1\], got -0.1"),
     ],
 )
@@ -105,37 +158,76 @@ def test_greedy_takes_the_lowest_id_of_a_tie():
     assert pick_likeliest(torch.tensor([[0.0, 2.0, 2.0], [1.0, 1.0, 1.0]])).tolist() == [1, 0]
 
 
-def test_draws_follow_the_probabilities():
-    probs = torch.tensor([0.5, 0.25, 0.2, 0.05, 0.0])
-    draws = 4000
-    logits = probs.log().expand(draws, -1)
-    generator = torch.Generator().manual_seed(0)  # shared: only the frequencies matter here
-    counts = pick(logits, [generator] * draws).bincount(minlength=5)
-    assert counts[4] == 0
-    expected = probs[:4] * draws
-    chi_square = ((counts[:4] - expected) ** 2 / expected).sum().item()
-    assert chi_square < 11.34  # the 99th percentile for 3 degrees of freedom
+def uniforms(count: int, *, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(count, generator=generator, dtype=torch.float64)
+
+
+def p_value(counts: torch.Tensor, probs: torch.Tensor) -> float:
+    """How likely draws with these probabilities are to miss them by as much as these counts."""
+    assert counts[probs == 0].sum() == 0
+    expected = probs[probs > 0].double() / probs.double().sum() * counts.sum()
+    return chisquare(counts[probs > 0].double().numpy(), expected.numpy()).pvalue
+
+
+def kept_by_definition(probs: list[float], **settings: float) -> list[float]:
+    """The filters as their papers write them, one token after the other."""
+    order = sorted(range(len(probs)), key=lambda i: -probs[i])
+    if "top_k" in settings:
+        dropped = order[int(settings["top_k"]) :]
+    elif "min_p" in settings:
+        dropped = [i for i in order if probs[i] < settings["min_p"] * max(probs)]
+    else:
+        if "typical_p" in settings:
+            entropy = -sum(p * math.log(p) for p in probs)
+            order.sort(key=lambda i: abs(-math.log(probs[i]) - entropy))
+        mass = settings.get("top_p", settings.get("typical_p", 1.0))
+        sums = [sum(probs[i] for i in order[:rank]) for rank in range(len(order))]
+        dropped = [i for i, before in zip(order, sums, strict=True) if before >= mass]
+    return [0.0 if i in dropped else p for i, p in enumerate(probs)]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"top_k": 4}, {"top_p": 0.8}, {"min_p": 0.2}, {"typical_p": 0.5}],
+    ids=lambda settings: next(iter(settings), "temperature"),
+)
+@pytest.mark.parametrize("temperature", [0.7, 1.6])
+def test_draws_follow_the_exact_probabilities(settings, temperature):
+    draws = 20_000
+    logits = torch.tensor([0.3, -1.0, 2.0, 1.1, -0.4, 1.7, 0.0, -2.5])
+    shares = [math.exp(value / temperature) for value in logits.tolist()]
+    exact = kept_by_definition([share / sum(shares) for share in shares], **settings)
+    filtered = filter_logits(logits[None], temperature=temperature, **settings)
+    drawn = pick(filtered.expand(draws, -1), uniforms(draws))
+    assert p_value(drawn.bincount(minlength=8), torch.tensor(exact)) > 1e-4
 
 
 def test_draws_reach_every_id_of_a_large_vocabulary_evenly():
     draws, vocab = 2000, 50_000
-    generator = torch.Generator().manual_seed(3)
-    ids = torch.cat([pick(torch.zeros(50, vocab), [generator] * 50) for _ in range(draws // 50)])
-    counts = (ids * 10 // vocab).bincount(minlength=10)
-    chi_square = ((counts - draws / 10) ** 2 / (draws / 10)).sum().item()
-    assert chi_square < 21.67  # the 99th percentile for 9 degrees of freedom
+    numbers = uniforms(draws, seed=3).split(50)
+    ids = torch.cat([pick(torch.zeros(50, vocab), some) for some in numbers])
+    assert p_value((ids * 10 // vocab).bincount(minlength=10), torch.ones(10)) > 1e-4
 
 
 def test_a_row_draws_the_same_alone_and_in_a_batch(logits):
-    alone = [pick(logits[[row]], [answer_generator(7, row)]).item() for row in range(6)]
-    batch = pick(logits, [answer_generator(7, row) for row in range(6)])
-    assert batch.tolist() == alone
+    numbers = uniforms(6)
+    alone = [pick(logits[[row]], numbers[[row]]).item() for row in range(6)]
+    assert pick(logits, numbers).tolist() == alone
 
 
-def test_a_dropped_token_is_never_drawn_at_either_end():
-    logits = torch.tensor([[-math.inf, 0.0, -math.inf, 0.0, -math.inf]]).expand(500, -1)
-    drawn = pick(logits, [torch.Generator().manual_seed(2)] * 500)
-    assert set(drawn.tolist()) == {1, 3}
+@pytest.mark.parametrize("number", [0.0, 0.5, 1 - 2**-53])
+def test_a_dropped_token_is_never_drawn_at_either_end(number):
+    logits = torch.tensor([[-math.inf, 0.3, -math.inf, 0.1, -math.inf]])
+    for scale in (1.0, 0.1, 3.0, 30.0):
+        drawn = pick(logits * scale, torch.tensor([number], dtype=torch.float64)).item()
+        assert drawn in (1, 3)
+
+
+def test_ids_share_the_unit_interval_in_their_order():
+    logits = torch.tensor([[0.2, 0.3, 0.5]]).log().expand(4, -1)
+    numbers = torch.tensor([0.1, 0.21, 0.49, 0.51], dtype=torch.float64)
+    assert pick(logits, numbers).tolist() == [0, 1, 1, 2]
 
 
 def test_each_seed_and_choice_has_its_own_random_numbers():

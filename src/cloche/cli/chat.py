@@ -44,6 +44,8 @@ def main(arguments: list[str]) -> int:
     """Chat until /quit or the end of the input; then 0."""
     command = parse(Chat, arguments, prog="cloche chat")
     asked = command.request()
+    if command.logprobs is not None:
+        raise SettingError("a chat shows no log probabilities: leave --logprobs out")
     from cloche.evaluation.translation import is_translator
     from cloche.run import load
 
@@ -53,6 +55,7 @@ def main(arguments: list[str]) -> int:
             f'cloche generate {command.run} "some text"'
         )
     lm = load(command.run, checkpoint=command.checkpoint, warn=tell)
+    asked = command.with_tokenizer(asked, lm.tokenizer)
     if isinstance(sys.stdin, io.TextIOWrapper):
         # bytes that are no text must not end the session: they are told when the line is read
         sys.stdin.reconfigure(errors="surrogateescape")

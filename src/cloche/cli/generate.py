@@ -34,6 +34,10 @@ def main(arguments: list[str]) -> int:
 
     if is_translator(command.run, checkpoint=command.checkpoint):
         return translate(command, prompt)
+    if command.searches:
+        from cloche.cli.generate_search import write_found
+
+        return write_found(command, asked, prompt=prompt)
     return write(command, asked, prompt=prompt)
 
 
@@ -64,13 +68,9 @@ def write(command: Generate, asked: GenerationRequest, *, prompt: str) -> int:
     from cloche.cli.generate_running import usual_rows
     from cloche.run import load
 
-    if command.beams is not None or command.length_penalty is not None:
-        raise SettingError(
-            f"--beams and --length-penalty are for models that translate, and {command.run} "
-            "continues text: leave them out, or use --greedy"
-        )
     lm = load(command.run, precision=command.precision, checkpoint=command.checkpoint, warn=tell)
     tell_of_template(lm, system=command.system)
+    asked = command.with_tokenizer(asked, lm.tokenizer)
     seed = secrets.randbits(32) if asked.seed is None else asked.seed
     ids, cut = fitting_prompt(lm, prompt, max_tokens=asked.max_tokens, window=command.window)
     if cut:
@@ -168,6 +168,10 @@ def refuse_sampling(command: Generate) -> None:
         f"{name} lays out what a model continues, and {command.run} translates what it is given: "
         "leave it out"
         for name in command.layout_names()
+    ]
+    problems += [
+        f"{name} is for models that continue text, and {command.run} translates: leave it out"
+        for name in command.names_only_for_continuing()
     ]
     if command.precision in ("int8", "int4"):
         problems.append(f"--precision {command.precision} is for models that continue text")

@@ -1,15 +1,18 @@
 """One answer on its way: its tokens, its own random numbers, and what of its text can be shown."""
 
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict, deque
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from itertools import takewhile
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from cloche.errors import RequestError
 from cloche.generation.request import FinishReason, GenerationRequest, TokenEvent
+from cloche.generation.rules import Rules
 from cloche.generation.sampling import answer_generator, filter_logits, pick, pick_likeliest
 from cloche.generation.stopping import StopFilter
 from cloche.text.tokenizer import TextStream, Tokenizer
@@ -19,15 +22,24 @@ _LONGEST_TAIL = 8  # tokens of the prompt; a character has at most four bytes
 
 @dataclass(frozen=True)
 class Draw:
-    """A drawn token, and what the model itself thought of it before temperature and filters."""
+    """A drawn token, and what the model itself thought of it before rules and filters."""
 
     token_id: int
+    """-1 where there was none left to draw."""
     logprob: float | None = None
     top_logprobs: tuple[tuple[int, float], ...] = ()
+    filtered_logprob: float | None = None
+    """Log probability with which it was drawn, after rules, temperature and filters."""
+    error: RequestError | None = None
+    """Why no token could be drawn."""
 
 
 class Answer:
-    """One of a request's answers while it is being written."""
+    """One of a request's answers while it is being written.
+
+    Its i-th token is drawn with the i-th number of its own generator, so that a number can be
+    known before its turn, and drawing changes nothing: only `accept` moves on.
+    """
 
     def __init__(
         self,
@@ -39,27 +51,64 @@ class Answer:
         stop_ids: Sequence[int],
         stream: TextStream,
     ) -> None:
+        """Raises RequestError where a forced word would end the answer."""
         self.request = request
         self.request_id = request_id
         self.choice = choice
-        self.generator = answer_generator(seed, choice)
         self.tokens = list(request.prompt)
         """What the model reads next; without the oldest once the context has slid."""
         self.begins_with_prompt = True
+        self.rules = Rules(request, stop_ids=frozenset(stop_ids))
+        """What it has written so far has a say in what comes next; false where it has none."""
+        self._generator = answer_generator(seed, choice)
+        self._uniforms: deque[float] = deque()
         self._made = 0
         self._stop_ids = frozenset(stop_ids)
         self._stream = stream
         self._stops = StopFilter(request.stop)
+
+    @property
+    def tokens_left(self) -> int:
+        """How many more it may have."""
+        return self.request.max_tokens - self._made
 
     def forget_all_but(self, newest: int) -> None:
         """Keep only the `newest` tokens to read."""
         self.tokens = self.tokens[-newest:]
         self.begins_with_prompt = False
 
+    def uniform(self, ahead: int = 0) -> float:
+        """The number in [0, 1) that draws the next token, or the one `ahead` tokens later."""
+        while len(self._uniforms) <= ahead:
+            number = torch.rand(1, generator=self._generator, dtype=torch.float64)
+            self._uniforms.append(number.item())
+        return self._uniforms[ahead]
+
+    def draft_draw(self, logits: Float[Tensor, " vocab"], *, ahead: int = 0) -> int:
+        """The id that these logits, a smaller model's for example, would give `ahead` tokens from
+        now, with the number of that token and the request's filters but without its rules.
+
+        Where they are nearly the model's own, so is the draw.
+        """
+        row = logits[None]
+        if self.request.temperature == 0.0:
+            return int(pick_likeliest(row).item())
+        uniform = torch.tensor([self.uniform(ahead)], dtype=torch.float64)
+        return int(pick(_filter(row, _settings(self)), uniform).item())
+
     def accept(self, draw: Draw, *, room: bool) -> TokenEvent:
-        """The event of one more token; `room` says whether the context can take another."""
+        """The event of one more token; `room` says whether the context can take another.
+
+        A draw with an error ends the answer: the event bears the error beside a finish reason.
+        """
+        if draw.error is not None:
+            return self._failed(draw.error)
         self._made += 1
         self.tokens.append(draw.token_id)
+        if self.request.temperature != 0.0:
+            self.uniform()  # its number is used up, whoever drew the token
+            self._uniforms.popleft()
+        self.rules.accept(draw.token_id)
         text, reason = self._show(draw.token_id, room=room)
         return TokenEvent(
             request_id=self.request_id,
@@ -69,14 +118,29 @@ class Answer:
             logprob=draw.logprob,
             top_logprobs=draw.top_logprobs,
             finish_reason=reason,
+            filtered_logprob=draw.filtered_logprob,
+        )
+
+    def _failed(self, error: RequestError) -> TokenEvent:
+        return TokenEvent(
+            self.request_id,
+            self.choice,
+            token_id=None,
+            text=self._rest(),
+            finish_reason="stop",
+            error=error,
         )
 
     def _show(self, token_id: int, *, room: bool) -> tuple[str, FinishReason | None]:
         if token_id in self._stop_ids:
             return self._rest(), "stop"
-        text = self._stops.push(self._stream.push(token_id))
+        text = self._stream.push(token_id)
+        if not self.rules.must_go_on:
+            text = self._stops.push(text)
         if self._stops.found:
             return text, "stop"
+        if self.rules.complete:
+            return text + self._rest(), "stop"
         if room and self._made < self.request.max_tokens:
             return text, None
         text += self._rest()
@@ -153,48 +217,127 @@ def _is_continuation(byte: int) -> bool:
 def draw_tokens(
     logits: Float[Tensor, "batch vocab"], answers: Sequence[Answer], *, vocab_size: int
 ) -> list[Draw]:
-    """The next token of each answer, drawn as its request says.
+    """The next token of each answer, drawn as its request says; no answer is changed.
 
     Only ids below `vocab_size` are drawn: a model may have more rows than its tokenizer has ids.
+    An answer that stands here several times is drawn for as many tokens in a row. That is right
+    where it has no rules, which would have to know of the tokens between.
     """
-    ids = [0] * len(answers)
-    for settings, places in _places_by_settings(answers).items():
-        chosen = logits[places, :vocab_size]
-        if settings[0] == 0.0:
-            drawn = pick_likeliest(chosen)
+    if not answers:
+        return []
+    ruled, errors = _apply_rules(logits[:, :vocab_size], answers)
+    uniforms = _uniforms(answers)
+    ids = [-1] * len(answers)
+    filtered_logprobs: list[float | None] = [None] * len(answers)
+    for settings, places in _places_by_settings(answers, leave_out=errors).items():
+        rows = ruled if len(places) == len(answers) else ruled[places]
+        if settings.temperature == 0.0:
+            drawn = pick_likeliest(rows)
+            found = torch.zeros(len(places))  # a certain token
         else:
-            temperature, top_k, top_p, min_p = settings
-            filtered = filter_logits(
-                chosen, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p
-            )
-            drawn = pick(filtered, [answers[place].generator for place in places])
-        for place, token_id in zip(places, drawn.tolist(), strict=True):
+            rows = _filter(rows, settings)
+            drawn = pick(rows, uniforms[places])
+            found = _logprobs_of(drawn, rows) if settings.logprobs else torch.zeros(len(places))
+        for place, token_id, logprob in zip(places, drawn.tolist(), found.tolist(), strict=True):
             ids[place] = token_id
+            filtered_logprobs[place] = logprob if settings.logprobs else None
     draws = [Draw(token_id) for token_id in ids]
     for place, answer in enumerate(answers):
         wanted = answer.request.logprobs
-        if wanted is not None:
-            draws[place] = _with_logprobs(
-                ids[place], logits[place], wanted=wanted, vocab_size=vocab_size
-            )
+        if place in errors:
+            draws[place] = Draw(-1, error=errors[place])
+        elif wanted is not None:
+            draw = replace(draws[place], filtered_logprob=filtered_logprobs[place])
+            draws[place] = _with_logprobs(draw, logits[place], wanted=wanted, vocab_size=vocab_size)
     return draws
 
 
+class _Settings(NamedTuple):
+    """What rows must share to be filtered together."""
+
+    temperature: float
+    top_k: int | None
+    top_p: float
+    min_p: float
+    typical_p: float
+    logprobs: bool
+
+
+def _settings(answer: Answer) -> _Settings:
+    asked = answer.request
+    return _Settings(
+        asked.temperature,
+        asked.top_k,
+        asked.top_p,
+        asked.min_p,
+        asked.typical_p,
+        asked.logprobs is not None,
+    )
+
+
+def _filter(
+    logits: Float[Tensor, "batch vocab"], settings: _Settings
+) -> Float[Tensor, "batch vocab"]:
+    return filter_logits(
+        logits,
+        temperature=settings.temperature,
+        top_k=settings.top_k,
+        top_p=settings.top_p,
+        min_p=settings.min_p,
+        typical_p=settings.typical_p,
+    )
+
+
+def _apply_rules(
+    logits: Float[Tensor, "batch vocab"], answers: Sequence[Answer]
+) -> tuple[Float[Tensor, "batch vocab"], dict[int, RequestError]]:
+    """Logits after each answer's own rules, and the errors of rows with no token left."""
+    places = [place for place, answer in enumerate(answers) if answer.rules]
+    if not places:
+        return logits, {}
+    logits = logits.clone()
+    for place in places:
+        logits[place] = answers[place].rules.apply(logits[place])
+    left = logits[places].amax(dim=-1).isfinite().tolist()
+    return logits, {
+        place: answers[place].rules.why_nothing_is_left()
+        for place, some in zip(places, left, strict=True)
+        if not some
+    }
+
+
+def _uniforms(answers: Sequence[Answer]) -> Float64[Tensor, " batch"]:
+    """The number of each answer's next token; the second of the same answer has the one after."""
+    ahead: dict[int, int] = defaultdict(int)
+    numbers = []
+    for answer in answers:
+        drawn = answer.request.temperature != 0.0
+        numbers.append(answer.uniform(ahead[id(answer)]) if drawn else 0.0)
+        ahead[id(answer)] += 1
+    return torch.tensor(numbers, dtype=torch.float64)
+
+
 def _places_by_settings(
-    answers: Sequence[Answer],
-) -> dict[tuple[float, int | None, float, float], list[int]]:
+    answers: Sequence[Answer], *, leave_out: Collection[int]
+) -> dict[_Settings, list[int]]:
     """Which answers share their sampling settings, so that they are filtered in one call."""
     groups = defaultdict(list)
     for place, answer in enumerate(answers):
-        asked = answer.request
-        groups[asked.temperature, asked.top_k, asked.top_p, asked.min_p].append(place)
+        if place not in leave_out:
+            groups[_settings(answer)].append(place)
     return dict(groups)
 
 
+def _logprobs_of(
+    ids: Int64[Tensor, " batch"], logits: Float[Tensor, "batch vocab"]
+) -> Float[Tensor, " batch"]:
+    return logits.log_softmax(dim=-1).gather(-1, ids[:, None])[:, 0]
+
+
 def _with_logprobs(
-    token_id: int, logits: Float[Tensor, " vocab"], *, wanted: int, vocab_size: int
+    draw: Draw, logits: Float[Tensor, " vocab"], *, wanted: int, vocab_size: int
 ) -> Draw:
     logprobs = logits.log_softmax(dim=-1)[:vocab_size]
     top = torch.topk(logprobs, min(wanted, len(logprobs)))
     pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)
-    return Draw(token_id, logprob=logprobs[token_id].item(), top_logprobs=tuple(pairs))
+    return replace(draw, logprob=logprobs[draw.token_id].item(), top_logprobs=tuple(pairs))

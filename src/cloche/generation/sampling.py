@@ -1,22 +1,29 @@
-"""From logits to the next token: temperature, top-k, top-p, min-p, then one draw.
+"""From logits to the next token: temperature, top-k, top-p, min-p, typical, then one draw.
 
-That is the order here, and the order in which transformers and llama.cpp apply these four. Each
-function takes the logits of several rows and treats every row by itself, so a row's token does
-not depend on what shares the batch with it. What is dropped becomes -inf.
+The whole order, which is that of the processors and warpers of transformers:
+
+1. the rules that know what was written (`rules.py`): bias, penalties for repeats, no repeated
+   n-grams, banned sequences, minimum length, forced words, a grammar;
+2. greedy takes the likeliest of what is left;
+3. else the filters here, in the order they stand in, and one draw.
+
+Each function takes the logits of several rows and treats every row by itself, so a row's token does
+not depend on what shares the batch with it. What is dropped becomes -inf. Every filter keeps at
+least one token of a row that has one.
 """
 
 import hashlib
 import math
-from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from cloche.errors import SettingError
 
 _SMALLEST = torch.finfo(torch.float32).tiny
 _LARGEST = torch.finfo(torch.float32).max
+_RANKS_FIRST = 128
 
 
 def divide_by_temperature(
@@ -62,11 +69,13 @@ def keep_top_p(logits: Float[Tensor, "batch vocab"], top_p: float) -> Float[Tens
         raise SettingError(f"top_p must be in (0, 1], got {top_p}; 1.0 keeps every token")
     if top_p == 1.0:
         return logits
-    ranked, order = logits.sort(dim=-1, descending=True, stable=True)
-    probs = ranked.float().softmax(dim=-1)  # float32: bfloat16 cannot add up small probabilities
-    likelier_mass = probs.cumsum(dim=-1) - probs  # 0 for the likeliest, so it is never dropped
-    dropped = likelier_mass >= top_p
-    return logits.masked_fill(dropped.scatter(-1, order, dropped), -math.inf)
+    probs = logits.float().softmax(dim=-1)  # float32: bfloat16 cannot add up small probabilities
+    lowest, ties_kept = _nucleus(logits, probs, top_p)
+    kept = logits > lowest
+    tied = logits == lowest
+    if (tied.sum(dim=-1, keepdim=True) != ties_kept).any():
+        tied &= tied.cumsum(dim=-1) <= ties_kept
+    return logits.masked_fill(~(kept | tied), -math.inf)
 
 
 def keep_min_p(logits: Float[Tensor, "batch vocab"], min_p: float) -> Float[Tensor, "batch vocab"]:
@@ -85,6 +94,28 @@ def keep_min_p(logits: Float[Tensor, "batch vocab"], min_p: float) -> Float[Tens
     return logits.masked_fill(logits < lowest_kept, -math.inf)
 
 
+def keep_typical(
+    logits: Float[Tensor, "batch vocab"], typical_p: float
+) -> Float[Tensor, "batch vocab"]:
+    """Logits with only the most typical tokens kept: the fewest whose probability reaches the mass.
+
+    Typical is a token that surprises as much as the row's tokens do on average (their entropy), so
+    this may drop the likeliest of all. What ties with the last one kept stays too.
+
+    Source: Meister et al. 2022, https://arxiv.org/abs/2202.00666
+    """
+    if not 0.0 < typical_p <= 1.0:
+        raise SettingError(f"typical_p must be in (0, 1], got {typical_p}; 1.0 keeps every token")
+    if typical_p == 1.0:
+        return logits
+    logprobs = logits.float().log_softmax(dim=-1)
+    probs = logprobs.exp()
+    entropy = -(logprobs * probs).nansum(dim=-1, keepdim=True)  # 0 times -inf is no number
+    oddness = (-logprobs - entropy).abs()
+    ranked, last = _rank_to_mass(oddness, probs, typical_p, largest=False)
+    return logits.masked_fill(oddness > ranked.gather(-1, last), -math.inf)
+
+
 def filter_logits(
     logits: Float[Tensor, "batch vocab"],
     *,
@@ -92,28 +123,30 @@ def filter_logits(
     top_k: int | None = None,
     top_p: float = 1.0,
     min_p: float = 0.0,
+    typical_p: float = 1.0,
 ) -> Float[Tensor, "batch vocab"]:
-    """Logits after temperature, top-k, top-p and min-p, in this order; each row keeps a token."""
+    """Logits after temperature, top-k, top-p, min-p and typical, in this order."""
     logits = divide_by_temperature(logits.float(), temperature)
     if top_k is not None:
         logits = keep_top_k(logits, top_k)
-    return keep_min_p(keep_top_p(logits, top_p), min_p)
+    return keep_typical(keep_min_p(keep_top_p(logits, top_p), min_p), typical_p)
 
 
 def pick(
-    logits: Float[Tensor, "batch vocab"], generators: Sequence[torch.Generator]
+    logits: Float[Tensor, "batch vocab"], uniforms: Float64[Tensor, " batch"]
 ) -> Int64[Tensor, " batch"]:
-    """One id a row, drawn with the probabilities softmax(logits) by the row's own generator.
+    """One id a row, drawn with the probabilities softmax(logits) by the row's number in [0, 1).
 
-    Each row takes one uniform number and finds the id whose share of the unit interval it falls
-    into, so a row's random numbers depend on its generator and on how many it has drawn, never on
-    the batch. The generators live on the CPU: a seed draws the same numbers for every device.
+    The number falls into some id's share of the unit interval. So what a row draws depends on its
+    logits and its number, never on the batch, and the same number draws the same on every device.
     """
-    uniform = torch.cat([torch.rand(1, generator=g, dtype=torch.float64) for g in generators])
     probs = logits.float().softmax(dim=-1)
     # float64: 100,000 float32 additions would move the borders between the ids
     reached = probs.cumsum(dim=-1, dtype=torch.float64)
-    target = uniform.to(logits.device)[:, None] * reached[:, -1:]
+    whole = reached[:, -1:]
+    target = uniforms.to(logits.device)[:, None] * whole
+    # rounding must not reach the whole, beyond which there is no id
+    target = torch.minimum(target, torch.nextafter(whole, torch.zeros_like(whole)))
     # the first id beyond the target; an id of probability 0 never goes beyond, so is never drawn
     return torch.searchsorted(reached, target, right=True)[:, 0]
 
@@ -127,3 +160,39 @@ def answer_generator(seed: int, choice: int) -> torch.Generator:
     """The random numbers of one answer: a pure function of the request's seed and the choice."""
     digest = hashlib.sha256(f"{seed}:{choice}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+def _nucleus(
+    logits: Float[Tensor, "batch vocab"], probs: Float[Tensor, "batch vocab"], top_p: float
+) -> tuple[Float[Tensor, "batch 1"], Int64[Tensor, "batch 1"]]:
+    """The lowest logit that top-p keeps, and how many of those equal to it."""
+    ranked, last = _rank_to_mass(logits, probs, top_p, largest=True)
+    lowest = ranked.gather(-1, last)
+    first_tie = (ranked > lowest).sum(dim=-1, keepdim=True)
+    return lowest, last + 1 - first_tie
+
+
+def _rank_to_mass(
+    scores: Float[Tensor, "batch vocab"],
+    probs: Float[Tensor, "batch vocab"],
+    mass: float,
+    *,
+    largest: bool,
+) -> tuple[Float[Tensor, "batch ranked"], Int64[Tensor, "batch 1"]]:
+    """Scores from the first on, and the rank at which the probability reaches `mass`.
+
+    Sorting a large vocabulary takes longer than all the rest, and a few hundred tokens nearly
+    always hold the mass: so it looks at more of the first ones only as long as they do not. How
+    many it looked at changes nothing in what is found.
+    """
+    vocab = scores.shape[-1]
+    count = min(_RANKS_FIRST, vocab)
+    while True:
+        ranked, order = scores.topk(count, dim=-1, largest=largest)
+        reached = probs.gather(-1, order).cumsum(dim=-1)
+        if count == vocab or bool((reached[:, -1] >= mass).all()):
+            break
+        count = min(8 * count, vocab)
+    # the last of all, where rounding keeps all together from reaching the mass
+    last = (reached < mass).sum(dim=-1, keepdim=True).clamp(max=count - 1)
+    return ranked, last
