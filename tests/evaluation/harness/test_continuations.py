@@ -5,6 +5,9 @@ import torch
 
 from cloche.evaluation import continuations
 from cloche.evaluation.continuations import score_continuations
+from cloche.model.build import build_model
+from cloche.model.config import ModelOptions
+from cloche.model.presets import complete
 from cloche.run import LM
 
 PAIRS = [
@@ -88,3 +91,12 @@ def test_progress_counts_every_pair_and_nothing_is_nothing(lm):
 def test_what_has_no_likelihood_is_refused(lm, pair):
     with pytest.raises(ValueError, match="one before them"):
         scored(lm, [pair])
+
+
+@pytest.mark.parametrize("family", ["moe", "gpt2", "gpt", "bigram", "llama"])
+def test_padding_has_no_influence_in_any_family(lm, family):
+    options = ModelOptions(family=family)
+    config = complete(options, vocab_size=64, layers=2, width=32, context=48)
+    torch.manual_seed(2)
+    other = LM(build_model(config).eval(), lm.tokenizer, config, lm.folder)
+    assert_equal(scored(other, PAIRS, rows=9), [by_definition(other, *pair) for pair in PAIRS])
