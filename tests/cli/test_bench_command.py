@@ -115,16 +115,16 @@ def test_all_that_is_wrong_is_told_at_once(capsys):
     assert "--memory-batch" in told
 
 
-def test_the_help_names_both_benchmarks(capsys):
+def test_the_help_names_all_benchmarks(capsys):
     assert main(["bench", "--help"]) == 0
     shown = capsys.readouterr().out
-    assert "usage: cloche bench {tokenize,train} ..." in shown
+    assert "usage: cloche bench {tokenize,train,generate} ..." in shown
     assert "matrix-multiply peak" in shown
 
 
 def test_an_unknown_benchmark_names_those_there_are(capsys):
     assert main(["bench", "tarin"]) == 2
-    assert "there are: tokenize, train" in capsys.readouterr().err
+    assert "there are: tokenize, train, generate" in capsys.readouterr().err
 
 
 def test_what_stands_after_two_dashes_goes_to_cloche_train(monkeypatch, capsys):

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -133,6 +134,33 @@ class TrainerProcess(SideProcess):
     def peak(self, precision: str) -> float:
         """Floating-point operations a second of a large matrix product."""
         return self._ask({"ask": "peak", "precision": precision})["flops_per_second"]
+
+
+class BandwidthProcess(SideProcess):
+    """A process that measures how fast memory is read; no cache holds its array of `size` bytes."""
+
+    def __init__(self, *, threads: int, device: str, size: int = 1 << 30) -> None:
+        super().__init__(
+            (*PYTHON, "cloche.bench.generating_bandwidth"),
+            {"threads": threads, "device": device, "bytes": size},
+            name="measuring memory bandwidth",
+            advice=f"it takes {size / 1e9:.1f} GB",
+        )
+
+    def bytes_per_second(self) -> dict[str, float]:
+        """Bytes a second of each way to read memory."""
+        return self._ask({"ask": "bandwidth"})
+
+
+def make_model(shape: str, folder: Path) -> None:
+    """Write a model with random weights to a folder; `shapes` of generating_model.py has names.
+
+    Raises ClocheError where the disk refuses.
+    """
+    asked = {"shape": shape, "folder": str(folder)}
+    command = (*PYTHON, "cloche.bench.generating_model")
+    with SideProcess(command, asked, name="making a model", advice="it takes about 2 GB"):
+        pass  # its first answer says that it is done
 
 
 def answer_on_standard_output(serve: Callable[[Iterator[str], Answer], None]) -> None:

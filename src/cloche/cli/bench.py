@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from cloche.cli.bench_generate import BenchGenerate, generate
 from cloche.cli.environment import cache_folder
 from cloche.cli.parse import parse
 from cloche.errors import SettingError, join_problems
@@ -78,7 +79,7 @@ class BenchTrain:
 
 def main(arguments: list[str]) -> int:
     """Run one of the benchmarks."""
-    benchmarks = {"tokenize": BenchTokenize, "train": BenchTrain}
+    benchmarks = {"tokenize": BenchTokenize, "train": BenchTrain, "generate": BenchGenerate}
     if not arguments or arguments[0] in ("-h", "--help"):
         print(f"usage: cloche bench {{{','.join(benchmarks)}}} ...\n")
         for name, command in benchmarks.items():
@@ -89,6 +90,8 @@ def main(arguments: list[str]) -> int:
         cut = rest.index("--") if "--" in rest else len(rest)
         command = parse(BenchTrain, rest[:cut], prog="cloche bench train")
         return _train(command, rest[cut + 1 :])
+    if name == "generate":
+        return generate(parse(BenchGenerate, rest, prog="cloche bench generate"))
     if name == "tokenize":
         return _tokenize(parse(BenchTokenize, rest, prog="cloche bench tokenize"))
     raise SettingError(f"there is no cloche bench {name}; there are: {', '.join(benchmarks)}")
