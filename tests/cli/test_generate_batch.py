@@ -428,3 +428,24 @@ def test_a_window_keeps_room_for_the_answer_and_the_token_that_begins(random_run
     kept, cut = fitting_prompt(beginning, text, max_tokens=3, window=True)
     assert kept == (0, *ids[-12:])
     assert (len(kept), cut) == (13, 20)
+
+
+def test_what_needs_the_tokenizer_holds_for_every_row_and_for_going_on(batch, tmp_path):
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"const": 1}', encoding="utf-8")
+    write_rows(tmp_path, [{"prompt": "ab"}, {"prompt": "b", "logprobs": 2}] * 2)
+    status, _, _ = batch("--regex", "[ab]{3}", out="a.jsonl")
+    answers = [line["answers"][0] for line in lines_of(tmp_path / "a.jsonl")]
+    assert status == 0
+    assert all(set(answer["text"]) <= {"a", "b"} for answer in answers)
+    assert [len(answer["text"]) for answer in answers] == [3] * 4
+    assert ["logprobs" in answer for answer in answers] == [False, True, False, True]
+    assert len(answers[1]["top_logprobs"]) == len(answers[1]["token_ids"])
+    assert all(value <= 0 for value in answers[1]["filtered_logprobs"])
+    status, _, told = batch("--json-schema", str(schema))
+    assert status == 2  # these characters hold no digit
+    assert not (tmp_path / "out.jsonl").exists()
+    schema.write_text('{"const": "ab"}', encoding="utf-8")
+    status, _, told = batch("--regex", "[ab]{4}", "--resume", out="a.jsonl")
+    assert status == 2
+    assert "does not belong" in told

@@ -45,6 +45,7 @@ class WrittenAnswer:
         if self.made:
             found["token_ids"] = [event.token_id for event in self.made]
             found["logprobs"] = [_number(event.logprob) for event in self.made]
+            found["filtered_logprobs"] = [_number(event.filtered_logprob) for event in self.made]
             found["top_logprobs"] = [
                 [[token_id, _number(logprob)] for token_id, logprob in event.top_logprobs]
                 for event in self.made

@@ -122,6 +122,8 @@ def make_batch(
 def settings_digest(command: Generate, layout: PromptLayout, *, seed: int) -> str:
     """A fingerprint of all that changes answers, but for rows and model."""
     sampling = {option.name: getattr(command, option.name) for option in fields(SamplingOptions)}
+    if command.json_schema is not None:
+        sampling["json_schema"] = digest_of(Path(command.json_schema).read_bytes())
     values = {
         **sampling,
         "seed": seed,
@@ -211,6 +213,8 @@ class Progress:
 def _answer(command: Generate, batch: Batch, *, earlier: Earlier) -> int:
     """Load the model and answer the rows that are left."""
     lm = open_model(command, earlier=earlier)
+    asked = command.with_tokenizer(batch.reader.asked, lm.tokenizer)
+    batch = replace(batch, reader=replace(batch.reader, asked=asked))
     fit = partial(fitted, lm, window=command.window)
     found = survey(fit(batch.rows(skip=earlier.rows)))
     if not command.keep_going:
