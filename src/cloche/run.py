@@ -4,7 +4,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,15 @@ from torch import Tensor
 
 from cloche.errors import CheckpointError, RequestError, RunError, SettingError, TokenizerError
 from cloche.generation.engine import Engine
+from cloche.generation.forward import Forward, ModelForward
+from cloche.generation.kernels.building import default_folder
+from cloche.generation.kernels.choosing import Forwards, say_nothing
 from cloche.generation.request import GenerationRequest
+from cloche.generation.speculation import Guesser
 from cloche.model.build import LanguageModel, parameter_count
 from cloche.model.config import ModelConfig
+from cloche.model.decoder import Decoder
+from cloche.model.quantized import Bits, quantize
 from cloche.text.names import open_tokenizer
 from cloche.text.tokenizer import Tokenizer
 from cloche.weights.checkpoint import load_model
@@ -27,6 +33,8 @@ from cloche.weights.prompting import load_begins_with_bos, load_special_ids, loa
 
 METRICS = "metrics.jsonl"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+BITS: dict[str, Bits] = {"int8": "int8", "int4": "int4"}
+PRECISIONS = ("auto", *DTYPES, *BITS)
 
 
 def warn_in_python(message: str) -> None:
@@ -49,6 +57,8 @@ class LM:
     """Whether every prompt starts with it, as Llama's do; else only an empty one."""
     stop_ids: tuple[int, ...] = ()
     """Tokens that end an answer."""
+    forwards: Forwards | None = None
+    """What writes with the model; its own modules do where there is none."""
 
     def __repr__(self) -> str:
         return (
@@ -67,7 +77,7 @@ class LM:
             raise RequestError(
                 f"the model knows the ids 0 to {self.config.vocab_size - 1}, got {foreign[0]}"
             )
-        device = self.model.embed_tokens.weight.device
+        device = next(self.model.parameters()).device
         return self.model(torch.tensor([list(ids)], device=device))[0].float()
 
     def generate(
@@ -129,20 +139,32 @@ class LM:
         events = self.engine(tokens=len(ids) + max_new_tokens).stream(request)
         return (event.text for event in events if event.text)
 
-    def engine(self, *, rows: int = 1, tokens: int | None = None) -> Engine:
+    def engine(
+        self, *, rows: int = 1, tokens: int | None = None, guesser: Guesser | None = None
+    ) -> Engine:
         """An engine for this model, with `rows` answers at a time.
 
         `tokens` is the most that prompt and answer will have together, where that is known: a
-        model of a long context then takes no memory for all of it.
+        model of a long context then takes no memory for all of it. `guesser` makes it faster where
+        it guesses well, see `cloche.generation.speculation`.
         """
         context = self.config.context
+        capacity = context if tokens is None else max(1, min(context, tokens))
         return Engine(
             self.model,
             self.tokenizer,
-            context=context if tokens is None else max(1, min(context, tokens)),
+            context=capacity,
             rows=rows,
             stop_ids=self.stop_ids,
+            forward=self.forward(rows=rows, capacity=capacity),
+            guesser=guesser,
         )
+
+    def forward(self, *, rows: int, capacity: int) -> Forward:
+        """What reads tokens with this model into so many rows, the fastest there is here."""
+        if self.forwards is None:
+            return ModelForward(self.model, rows=rows, capacity=capacity)
+        return self.forwards.make(rows=rows, capacity=capacity)
 
     def prompt_ids(self, text: str) -> tuple[int, ...]:
         """Ids of a prompt; an empty one is the beginning-of-text token, else a newline.
@@ -169,18 +191,29 @@ def load(
     device: str = "auto",
     checkpoint: str = "best",
     warn: Callable[[str], None] = warn_in_python,
+    tell: Callable[[str], None] = say_nothing,
+    kernels: Path | None = None,
 ) -> LM:
     """The language model in a run, a checkpoint or a Hugging Face folder, ready to write.
 
-    precision: float32 is exact; bfloat16 takes half the memory; auto is float32 on a CPU or a
-    Mac, bfloat16 on CUDA. device: auto, cpu, cuda or mps. checkpoint, of a run: best (else the
-    latest), latest, or a step such as 500 or step-000500.
+    precision: float32 is exact; bfloat16 takes half the memory and time; int8 and int4 round the
+    matrices further; auto is float32 on a CPU or a Mac, bfloat16 on CUDA. device: auto, cpu, cuda
+    or mps. checkpoint, of a run: best (else the latest), latest, or a step such as 500 or
+    step-000500.
+
+    On a CPU it writes by code compiled for this processor, which is kept in the folder `kernels`
+    (of the user's cache when not given); `tell` hears when it is being compiled, and `warn` where
+    that cannot be done and writing is slow. Its weights are copied when the first text is written:
+    who changes the model afterwards opens it anew.
 
     Where a run's checkpoint is damaged, `warn` is told and the next older whole one is opened.
     Nothing that could run code is ever opened. Raises CheckpointError.
     """
+    if precision not in PRECISIONS:
+        raise SettingError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     target = choose_device(device)
-    dtype = choose_dtype(precision, target)
+    bits = BITS.get(precision)
+    dtype = choose_dtype("auto" if bits else precision, target)
     folders = folders_to_try(Path(source), checkpoint, warn=warn)
     if translates(folders[0]):
         raise CheckpointError(
@@ -188,9 +221,11 @@ def load(
             "source. cloche generate and cloche eval know it, in Python open it with "
             "cloche.load_translator; no other tool's format has such a model, so it is not exported"
         )
-    return open_first_whole(
-        folders, lambda folder: _open(folder, device=target, dtype=dtype), warn=warn
+    lm = open_first_whole(
+        folders, lambda folder: _open(folder, device=target, dtype=dtype, bits=bits), warn=warn
     )
+    forwards = Forwards(lm.model, kernels or default_folder(), tell, warn)
+    return replace(lm, forwards=forwards)
 
 
 def translates(folder: Path) -> bool:
@@ -246,8 +281,14 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     return DTYPES[precision]
 
 
-def _open(folder: Path, *, device: torch.device, dtype: torch.dtype) -> LM:
+def _open(folder: Path, *, device: torch.device, dtype: torch.dtype, bits: Bits | None) -> LM:
     model, config = load_model(folder, dtype=dtype)
+    if bits is not None:
+        if not isinstance(model, Decoder):
+            raise SettingError(
+                f"a {config.family} model has no matrices to keep in {bits}: leave precision out"
+            )
+        quantize(model, bits)
     tokenizer = open_tokenizer(str(folder.absolute()))
     if tokenizer.vocab_size > config.vocab_size:
         raise CheckpointError(

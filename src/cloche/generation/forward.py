@@ -32,6 +32,11 @@ class Forward(Protocol):
     rows: int
     capacity: int
     """Most tokens in a row."""
+    exact: bool
+    """Whether a token gives the same numbers, bit by bit, however and in whatever company it is
+    read: by `hidden` or by `read`."""
+    own_threads: bool
+    """Whether it computes with threads that are not PyTorch's."""
 
     def hidden(self, places: Sequence[Place]) -> Float[Tensor, "batch dim"]:
         """A vector for each place, after the final norm; its keys and values are kept.
@@ -61,12 +66,15 @@ class Forward(Protocol):
 class ModelForward:
     """A forward by the model's own modules: any family, any device."""
 
+    exact = False
+    own_threads = False
+
     def __init__(self, model: LanguageModel, *, rows: int, capacity: int) -> None:
-        weight = model.embed_tokens.weight
+        norm = next(model.parameters())  # matrices may be kept in other numbers than vectors
         self.rows, self.capacity = rows, capacity
-        self._model, self._device = model, weight.device
+        self._model, self._device = model, norm.device
         self._cache = KeyValueCache(
-            model.config, rows=rows, capacity=capacity, device=weight.device, dtype=weight.dtype
+            model.config, rows=rows, capacity=capacity, device=norm.device, dtype=norm.dtype
         )
         for _ in range(rows):
             self._cache.allocate()

@@ -16,6 +16,8 @@ from jaxtyping import Float, Int, Int8, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cloche.model.mlp import MixtureOfExperts
+
 Bits = Literal["int8", "int4"]
 INT8_GROUP = 64
 INT4_GROUP = 32
@@ -121,7 +123,8 @@ def quantize(model: nn.Module, bits: Bits) -> None:
     with torch.no_grad():
         for block in model.layers.modules():  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
             for name, layer in block.named_children():
-                if isinstance(layer, nn.Linear):
+                if isinstance(layer, nn.Linear) and not isinstance(block, MixtureOfExperts):
+                    # (the only layer that a mixture itself has is its router, which stays exact)
                     setattr(block, name, _rounded(layer, bits))
         embedding, head = model.embed_tokens, model.lm_head
         assert isinstance(embedding, nn.Embedding)

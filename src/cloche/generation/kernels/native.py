@@ -27,8 +27,6 @@ from cloche.model.positions import rotary_tables, sinusoidal_positions
 
 ACTIVATIONS = {"swiglu": 0, "gelu": 1, "gelu_tanh": 2, "relu": 3, "relu_squared": 4}
 LONGEST_HEAD = 512
-PROMPT_TOKENS = 32
-"""From so many tokens at once a prompt is multiplied as a matrix."""
 LARGEST_PART = 1024
 """Tokens of a prompt that are read at once, which bounds the memory for what is between."""
 
@@ -107,7 +105,7 @@ class PackedModel:
         self.config = model.config
         self._kept: list[Tensor] = []
         self.weight_bytes = 0
-        """Bytes of weights that reading a token takes from memory: the embedding's row is nothing."""
+        """Bytes of weights that reading a token takes; the embedding's row is next to nothing."""
         self.half = not _is_exact(model)
         """Whether keys and values are kept in bfloat16."""
         layers = [self._layer(model.config, number, block) for number, block in _blocks(model)]
@@ -165,9 +163,12 @@ class PackedModel:
 class NativeForward:
     """A forward by the kernels: see `cloche.generation.forward.Forward`.
 
-    What a token gives does not depend, bit by bit, on what else is read beside it. Prompts from
-    PROMPT_TOKENS tokens on are multiplied in bfloat16 where the weights are no float32.
+    What a token gives does not depend, bit by bit, on what else is read beside it. What is read as
+    a prompt is multiplied in bfloat16 where the weights are no float32, and then differs from what
+    is read one token after the other; in float32 it does not (`exact`).
     """
+
+    own_threads = True
 
     def __init__(
         self,
@@ -179,7 +180,7 @@ class NativeForward:
         threads: int | None = None,
     ) -> None:
         config = packed.config
-        self.rows, self.capacity = rows, capacity
+        self.rows, self.capacity, self.exact = rows, capacity, not packed.half
         self._library, self._packed = _declare(library), packed
         self._width, self._vocab = config.width, config.vocab_size
         padded = config.head_dim + -config.head_dim % LANES
@@ -223,7 +224,7 @@ class NativeForward:
                 for place, token_id in enumerate(part, start=start + begin)
                 for number in (row, place, token_id)
             ]
-            parts.append(self._run(numbers, len(part), prompt=len(part) >= PROMPT_TOKENS))
+            parts.append(self._run(numbers, len(part), prompt=not self.exact))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def copy(self, source: int, target: int, *, length: int) -> None:

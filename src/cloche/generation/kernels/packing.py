@@ -85,7 +85,9 @@ class _Rows(tuple):
 
     def padded(self) -> "_Rows":
         """The same with whole tiles of outputs."""
-        return _Rows(*(None if part is None else _with_whole_tiles(part) for part in self))
+        numbers, *others = self
+        padded = (None if part is None else _with_whole_tiles(part) for part in others)
+        return _Rows(_with_whole_tiles(numbers), *padded)
 
 
 def _with_whole_tiles(part: Tensor) -> Tensor:
