@@ -90,6 +90,8 @@ def test_eval_reads_the_columns_that_the_run_was_trained_on(capsys, tmp_path):
         (("generate", "RUN", "ab", "--top-k", "3", "--n", "2"), "--top-k has no meaning"),
         (("generate", "RUN", "ab", "--greedy", "--beams", "2"), "contradict"),
         (("generate", "RUN", "ab", "--beams", "0"), "at least 1"),
+        (("generate", "RUN", "ab", "--beams", "2", "--beam-groups", "2"), "--beam-groups is for"),
+        (("generate", "RUN", "ab", "--penalty-alpha", "0.5"), "--penalty-alpha is for"),
         (("generate", "RUN"), "give it a text"),
         (("generate", "RUN", "aZ"), "'Z'"),
         (("generate", "RUN", "ab" * 20), "the model reads 1 to 5"),
@@ -105,10 +107,7 @@ def test_what_has_no_meaning_for_a_translator_is_refused(run, capsys, arguments,
     assert problem in told
 
 
-def test_beams_are_refused_where_text_is_continued(writing_run, capsys):
-    status, _, told = outcome(capsys, "generate", str(writing_run), "on", "--beams", "2")
-    assert status == 2
-    assert "for models that translate" in told
+def test_columns_of_pairs_are_refused_where_text_is_continued(writing_run, capsys):
     status, _, told = outcome(capsys, "eval", str(writing_run), "--pair-columns", "a", "b")
     assert status == 2
     assert "for models that translate" in told

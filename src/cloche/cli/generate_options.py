@@ -5,12 +5,13 @@ from typing import Annotated, Literal
 
 import tyro
 
+from cloche.cli.generate_search import SearchOptions
 from cloche.cli.prompts import STANDARD_INPUT, PromptOptions
 from cloche.cli.sampling import SamplingOptions
 
 
 @dataclass(frozen=True)
-class Generate(PromptOptions, SamplingOptions):
+class Generate(SearchOptions, PromptOptions, SamplingOptions):
     """Let a model continue a text, which appears as it is written; a seq2seq one translates it.
     With --input and --out, answer a file of prompts."""
 
@@ -34,11 +35,6 @@ class Generate(PromptOptions, SamplingOptions):
     """Answers written at the same time; 8 when not given, fewer where memory is short."""
     n: int = 1
     """Number of answers."""
-    beams: int | None = None
-    """Of a seq2seq model: beginnings that the search keeps at once; 1, greedy, when not given."""
-    length_penalty: float | None = None
-    """Of a seq2seq model, with beams: above 0, longer translations count for more; 0.6 when not
-    given."""
     checkpoint: str = "best"
     """best, latest, or a step."""
     precision: Literal["auto", "float32", "bfloat16", "int8", "int4"] = "auto"
@@ -62,6 +58,11 @@ class Generate(PromptOptions, SamplingOptions):
                 found.append("the rows of --input are the prompts: leave PROMPT out")
             if self.prompt_file is not None:
                 found.append("the rows of --input are the prompts: leave --prompt-file out")
+            if self.searches:
+                found.append(
+                    "--beams and --penalty-alpha search for one prompt at a time: leave --input or "
+                    "the options of the search out"
+                )
             if self.out in (None, STANDARD_INPUT):
                 found.append("--input needs a file for the answers: name it with --out")
         if self.rows is not None and self.rows < 1:
