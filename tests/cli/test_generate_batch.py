@@ -1,5 +1,6 @@
 """A file of prompts is answered in order, goes on where it was interrupted, and loses nothing."""
 
+import gzip
 import io
 import json
 import sys
@@ -41,7 +42,7 @@ def write_rows(folder: Path, rows: list, *, name: str = "in.jsonl") -> None:
 
 
 def lines_of(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
 
 
 @pytest.fixture
@@ -324,6 +325,20 @@ def test_a_disk_that_is_full_leaves_whole_lines(tmp_path, monkeypatch):
     out.write({"line": 3})
     out.close()
     assert lines_of(path) == [{"line": 1}, {"line": 3}]
+
+
+def test_an_id_of_any_characters_comes_back(batch, tmp_path):
+    write_rows(tmp_path, [{"prompt": "a", "id": "\ud800\u2028\n龙"}])
+    assert batch("--max-new-tokens", "1")[0] == 0
+    assert lines_of(tmp_path / "out.jsonl")[0]["id"] == "\ud800\u2028\n龙"
+
+
+def test_a_packed_input_is_unpacked(batch, tmp_path):
+    (tmp_path / "in.jsonl.gz").write_bytes(gzip.compress(b'{"prompt": "a"}\n' * 3))
+    (tmp_path / "in.jsonl").write_bytes(b"")
+    status, _, _ = batch("--max-new-tokens", "1", "--input", str(tmp_path / "in.jsonl.gz"))
+    assert status == 0
+    assert len(lines_of(tmp_path / "out.jsonl")) == 3
 
 
 def test_an_empty_input_is_refused(batch, tmp_path):

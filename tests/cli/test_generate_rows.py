@@ -89,6 +89,8 @@ def test_a_field_that_the_template_names_is_the_templates():
         ({"prompt": "a", "max_new_tokens": 1}, "did you mean max_tokens?"),
         ({"prompt": "a", "stop_ids": [1]}, "cannot be set by a row"),
         ({"prompt": "a", "id": [1]}, "'id' must be"),
+        ({"prompt": "a", "temperature": 10**400}, "a number of usual size"),
+        ({"prompt": "a", "n": 10**9}, "1000 answers at most"),
         ({"prompt": "a", "n": 2, "temperature": 0}, "n 2 repeats one"),
     ],
 )

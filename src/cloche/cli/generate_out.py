@@ -116,7 +116,9 @@ class OutFile:
 
     def write(self, values: dict[str, Any]) -> None:
         """Add a line. RunError where the disk does not take it: it is cut off again."""
-        data = (json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        text = json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n"
+        # half a surrogate pair, in an id, can only be written as JSON's own escape for it
+        data = text.encode("utf-8", "backslashreplace")
         try:
             if self._file.write(data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

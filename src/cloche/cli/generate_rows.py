@@ -21,6 +21,7 @@ from cloche.text.prompts import PromptLayout, parse_object
 from cloche.text.rows import lines
 from cloche.text.sources import SourceFile
 
+MOST_ANSWERS = 1000  # of one row; all of them are in memory until its line is written
 MOST_SHOWN = 10  # bad lines named in one message
 _LINE_BYTES = 64_000_000  # a row is in memory whole; more is surely a mistake
 _BLOCK_BYTES = 1 << 19
@@ -108,6 +109,8 @@ class RowReader:
         if changes.get("seed") is None:
             changes["seed"] = row_seed(self.seed, line)
         request = replace(self.asked, **changes)
+        if request.n > MOST_ANSWERS:
+            raise RequestError(f"a row can ask for {MOST_ANSWERS} answers at most, got {request.n}")
         if request.n > 1 and request.temperature == 0:
             raise RequestError(f"greedy answers are all the same, so n {request.n} repeats one")
         return request
@@ -262,7 +265,10 @@ def _whole_or_null(value: Any) -> int | None:
 def _number(value: Any) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise ValueError("a number")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError as exc:
+        raise ValueError("a number of usual size") from exc
 
 
 def _stops(value: Any) -> tuple[str, ...]:
