@@ -79,7 +79,9 @@ def test_what_is_cut_is_told(model_folder, tmp_path, capsys):
         "metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]\n"
     )
     assert main(["eval", model_folder, "--tasks", str(tmp_path / "long.yaml")]) == 0
-    assert "1 requests are longer than the model's context" in capsys.readouterr().out
+    assert (
+        "longer than the model's context, which were cut at the left: 1" in capsys.readouterr().out
+    )
 
 
 def test_options_that_go_with_texts_alone_are_refused(model_folder, capsys):

@@ -162,8 +162,8 @@ def _print_remarks(report: "TaskReport", command: TaskCommand, folder: str) -> N
         print(f"of each task only the first {command.limit:,} documents: no result to report")
     if report.cut_requests:
         print(
-            f"warning: {report.cut_requests:,} requests are longer than the model's context: they "
-            "were cut at the left"
+            "warning: requests longer than the model's context, which were cut at the left: "
+            f"{report.cut_requests:,}"
         )
     if report.unknown_tokens:
         print(

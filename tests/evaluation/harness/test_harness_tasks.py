@@ -87,7 +87,11 @@ def test_a_file_without_a_task_is_told(tmp_path):
         load(str(tmp_path / "part.yaml"))
 
 
-def test_an_unknown_task_names_near_ones_and_files_that_cannot_be_read(task_folder):
+def test_an_unknown_task_names_near_ones_and_files_that_cannot_be_read(
+    task_folder, tmp_path, monkeypatch
+):
+    # without the harness's own files, which take seconds to look through
+    monkeypatch.setattr("lm_eval.tasks.manager.__file__", str(tmp_path / "none" / "manager.py"))
     (task_folder / "broken.yaml").write_text("task: [choise\n")
     (task_folder / "part.yaml").write_text("output_type: multiple_choice\n")
     with pytest.raises(SettingError, match=r"(?s)no task 'choise'.*choice.*broken\.yaml") as caught:
