@@ -5,7 +5,7 @@ from typing import cast
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 from transformers import (
@@ -70,6 +70,7 @@ def test_typical_may_drop_the_likeliest_token():
     assert keep_typical(probs.log(), 0.5).isfinite().tolist() == [[False, *[True] * 10]]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(-4, 4), min_size=1, max_size=40),
     st.floats(0.001, 0.9999),
@@ -88,6 +89,7 @@ def test_top_p_is_the_same_however_few_tokens_are_ranked_first(values, top_p, fi
     assert few.tolist() == whole.tolist()
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32), st.floats(0.01, 0.99), st.integers(1, 5))
 def test_filters_of_a_mass_are_the_same_in_any_company(seed, mass, first):
     logits = 4 * torch.randn(3, 60, generator=torch.Generator().manual_seed(seed))
@@ -170,35 +172,35 @@ def p_value(counts: torch.Tensor, probs: torch.Tensor) -> float:
     return chisquare(counts[probs > 0].double().numpy(), expected.numpy()).pvalue
 
 
-def kept_by_definition(probs: list[float], **settings: float) -> list[float]:
+def kept_by_definition(probs: list[float], **chosen: float) -> list[float]:
     """The filters as their papers write them, one token after the other."""
     order = sorted(range(len(probs)), key=lambda i: -probs[i])
-    if "top_k" in settings:
-        dropped = order[int(settings["top_k"]) :]
-    elif "min_p" in settings:
-        dropped = [i for i in order if probs[i] < settings["min_p"] * max(probs)]
+    if "top_k" in chosen:
+        dropped = order[int(chosen["top_k"]) :]
+    elif "min_p" in chosen:
+        dropped = [i for i in order if probs[i] < chosen["min_p"] * max(probs)]
     else:
-        if "typical_p" in settings:
+        if "typical_p" in chosen:
             entropy = -sum(p * math.log(p) for p in probs)
             order.sort(key=lambda i: abs(-math.log(probs[i]) - entropy))
-        mass = settings.get("top_p", settings.get("typical_p", 1.0))
+        mass = chosen.get("top_p", chosen.get("typical_p", 1.0))
         sums = [sum(probs[i] for i in order[:rank]) for rank in range(len(order))]
         dropped = [i for i, before in zip(order, sums, strict=True) if before >= mass]
     return [0.0 if i in dropped else p for i, p in enumerate(probs)]
 
 
 @pytest.mark.parametrize(
-    "settings",
+    "filters",
     [{}, {"top_k": 4}, {"top_p": 0.8}, {"min_p": 0.2}, {"typical_p": 0.5}],
-    ids=lambda settings: next(iter(settings), "temperature"),
+    ids=lambda chosen: next(iter(chosen), "temperature"),
 )
 @pytest.mark.parametrize("temperature", [0.7, 1.6])
-def test_draws_follow_the_exact_probabilities(settings, temperature):
+def test_draws_follow_the_exact_probabilities(filters, temperature):
     draws = 20_000
     logits = torch.tensor([0.3, -1.0, 2.0, 1.1, -0.4, 1.7, 0.0, -2.5])
     shares = [math.exp(value / temperature) for value in logits.tolist()]
-    exact = kept_by_definition([share / sum(shares) for share in shares], **settings)
-    filtered = filter_logits(logits[None], temperature=temperature, **settings)
+    exact = kept_by_definition([share / sum(shares) for share in shares], **filters)
+    filtered = filter_logits(logits[None], temperature=temperature, **filters)
     drawn = pick(filtered.expand(draws, -1), uniforms(draws))
     assert p_value(drawn.bincount(minlength=8), torch.tensor(exact)) > 1e-4
 
