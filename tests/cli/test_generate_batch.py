@@ -368,12 +368,16 @@ def test_an_output_that_can_be_no_file_is_refused_before_all_else(batch, many_ro
 class SlowFirst(Engine):
     """An engine whose first request takes `slow` steps, and all others one."""
 
-    def __init__(self, slow: int) -> None:
+    def __init__(self, slow: int, *, room: int = 1000) -> None:
         self.slow = slow
+        self.room = room
         self.steps = 0
         self.running: list[tuple[int, int]] = []
         self.most = 0
         self.submitted = 0
+
+    def has_room(self, request: GenerationRequest) -> bool:
+        return len(self.running) + request.n <= self.room
 
     def submit(self, request: GenerationRequest) -> int:
         self.running += [(self.submitted, choice) for choice in range(request.n)]
@@ -403,6 +407,9 @@ def test_rows_are_taken_only_as_there_is_room():
     engine = SlowFirst(slow=1)
     assert len(list(answer_rows(engine, requests(50, n=3), at_once=4))) == 50
     assert engine.most == 6  # no row is left empty where a request has several answers
+    engine = SlowFirst(slow=1, room=2)
+    assert len(list(answer_rows(engine, requests(50), at_once=4))) == 50
+    assert engine.most == 2
 
 
 def test_a_slow_row_does_not_heap_up_the_answers_of_those_behind_it(monkeypatch):

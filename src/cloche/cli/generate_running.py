@@ -53,15 +53,15 @@ def answer_rows(engine: Engine, rows: Iterator[Row], *, at_once: int) -> Iterato
     """
     begun: deque[Answered] = deque()
     running: dict[int, Answered] = {}
-    exhausted = False
+    coming = next(rows, None)
     while True:
         writing = sum(not a.ended for answered in running.values() for a in answered.answers)
-        while not exhausted and writing < at_once and len(begun) < MOST_AHEAD:
-            row = next(rows, None)
-            exhausted = row is None
-            if row is not None:
-                begun.append(_begin(engine, row, running=running))
-                writing += len(begun[-1].answers)
+        while coming is not None and writing < at_once and len(begun) < MOST_AHEAD:
+            if running and coming.request is not None and not engine.has_room(coming.request):
+                break
+            begun.append(_begin(engine, coming, running=running))
+            writing += len(begun[-1].answers)
+            coming = next(rows, None)
         if not begun:
             return
         for event in engine.step() if running else ():
