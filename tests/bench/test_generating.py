@@ -127,7 +127,7 @@ def test_files_are_timed_beside_the_others(tmp_path):
     conditions = replace(CONDITIONS, sides=("cloche int8",), gguf=(str(path),))
     found = bench_generating(conditions, tell=silently)
     (ratio,) = found.ratios(Work(1, 10, 20)).items()
-    assert ratio == (f"cloche int8 over llama.cpp {path}", pytest.approx(1.2))
+    assert ratio == ("cloche int8 over llama.cpp model.gguf", pytest.approx(1.2))
 
 
 def test_without_cloche_there_are_no_ratios():
@@ -226,3 +226,11 @@ def test_setups_name_engines_and_precisions():
         "cloche int4",
     )
     assert (theirs.engine, theirs.source, theirs.threads) == ("llama_cpp", "a.gguf", 3)
+
+
+def test_files_go_by_their_names_unless_two_have_the_same():
+    def names(*paths: str) -> list[str]:
+        return [setup.name for setup in replace(CONDITIONS, sides=(), gguf=paths).setups()]
+
+    assert names("q4/a.gguf", "q8/b.gguf") == ["llama.cpp a.gguf", "llama.cpp b.gguf"]
+    assert names("q4/a.gguf", "q8/a.gguf") == ["llama.cpp q4/a.gguf", "llama.cpp q8/a.gguf"]

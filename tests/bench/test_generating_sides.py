@@ -134,8 +134,8 @@ def test_what_ends_an_answer_otherwise_ends_none(tmp_path):
 
 
 def test_llama_cpp_writes_what_was_asked_in_a_process_of_its_own(gguf):
-    with GeneratorProcess(GeneratorSetup("llama_cpp", str(gguf), "file", 1)) as side:
-        assert side.setup.name == f"llama.cpp {gguf}"
+    with GeneratorProcess(GeneratorSetup("llama_cpp", str(gguf), gguf.name, 1)) as side:
+        assert side.setup.name == "llama.cpp model.gguf"
         assert side.about["vocab_size"] >= 40
         assert side.about["context"] == 64
         for batch in (1, 3):
@@ -159,7 +159,7 @@ def test_llama_cpps_weights_are_those_of_the_file(gguf):
 def test_a_file_that_is_no_gguf_is_told(tmp_path):
     (tmp_path / "no.gguf").write_bytes(b"GGML of old")
     with pytest.raises(ClocheError, match=r"no\.gguf"):
-        GeneratorProcess(GeneratorSetup("llama_cpp", str(tmp_path / "no.gguf"), "file", 1))
+        GeneratorProcess(GeneratorSetup("llama_cpp", str(tmp_path / "no.gguf"), "no", 1))
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,12 @@ class Conditions:
             GeneratorSetup(engine, self.source, precision, self.threads, self.device)
             for engine, precision in (side.split() for side in self.sides)
         ]
-        files = [GeneratorSetup("llama_cpp", path, "file", self.threads) for path in self.gguf]
+        names = [Path(path).name for path in self.gguf]
+        called = names if len(set(names)) == len(names) else self.gguf
+        files = [
+            GeneratorSetup("llama_cpp", path, name, self.threads)
+            for path, name in zip(self.gguf, called, strict=True)
+        ]
         return [*sides, *files]
 
     def check(self) -> None:

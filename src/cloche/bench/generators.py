@@ -37,16 +37,14 @@ class GeneratorSetup:
     source: str
     """A run or a model folder; of llama.cpp, a GGUF file."""
     precision: str
-    """Of the weights; of llama.cpp, the file's own."""
+    """Of the weights; of llama.cpp, what the file is called: it has its own."""
     threads: int
     device: str = "cpu"
 
     @property
     def name(self) -> str:
         """As it is called in tables and by --sides."""
-        if self.engine == "llama_cpp":
-            return f"llama.cpp {self.source}"
-        return f"{self.engine} {self.precision}"
+        return f"{self.engine.replace('_', '.')} {self.precision}"
 
 
 @dataclass(frozen=True)
