@@ -46,7 +46,8 @@ def beams(folder: Path, *, source: Path | None = None, prompts: int = len(QUESTI
             length_penalty=(0.6, 1.0, 2.0, 0.0)[number % 4],
         )
         forward = ModelForward(model, rows=BEAMS, capacity=len(ids) + NEW_TOKENS)
-        found = find_beams(forward, ids, settings, stop_ids=stop)
+        size = ours.tokenizer.vocab_size
+        found = find_beams(forward, ids, settings, vocab_size=size, stop_ids=stop)
         expected = _their_continuations(theirs, ids, settings, stop=stop)
         for mine, (their_ids, score) in zip(found, expected, strict=True):
             same += list(mine.ids) == their_ids

@@ -89,7 +89,8 @@ def up_to_stop(ids: list[int], stop_ids: tuple[int, ...]) -> tuple[int, ...]:
 def search(model: LanguageModel, prompt, *, stop_ids=STOP, capacity=CONTEXT, **asked):
     settings = BeamSettings(**asked)
     forward = ModelForward(model, rows=settings.rows, capacity=capacity)
-    return find_beams(forward, prompt, settings, stop_ids=stop_ids)
+    size = model.config.vocab_size
+    return find_beams(forward, prompt, settings, vocab_size=size, stop_ids=stop_ids)
 
 
 def assert_same(mine: list[Continuation], theirs: list[tuple[tuple[int, ...], float]]) -> None:
@@ -299,7 +300,11 @@ def test_a_continuation_ends_where_its_tokens_complete_something(pair):
     settings = BeamSettings(beams=3, n=3, max_tokens=30)
     forward = ModelForward(mine, rows=3, capacity=CONTEXT)
     found = find_beams(
-        forward, PROMPTS[1], settings, is_complete=lambda ids: len(ids) >= 2 and ids[-1] % 2 == 0
+        forward,
+        PROMPTS[1],
+        settings,
+        vocab_size=VOCAB,
+        is_complete=lambda ids: len(ids) >= 2 and ids[-1] % 2 == 0,
     )
     for one in found:
         assert one.finish_reason == "stop"
@@ -343,7 +348,8 @@ class Counting(ModelForward):
 def test_a_search_keeps_to_its_rows_and_reads_them_in_order(pair):
     mine, _ = pair
     forward = Counting(mine, rows=9, capacity=CONTEXT)
-    find_beams(forward, PROMPTS[1], BeamSettings(beams=4, groups=2, max_tokens=20))
+    settings = BeamSettings(beams=4, groups=2, max_tokens=20)
+    find_beams(forward, PROMPTS[1], settings, vocab_size=VOCAB)
     assert all(rows == sorted(set(rows)) for rows in forward.read_rows)
     assert {row for rows in forward.read_rows for row in rows} == {0, 1, 2, 3}
 
@@ -351,9 +357,9 @@ def test_a_search_keeps_to_its_rows_and_reads_them_in_order(pair):
 def test_a_forward_serves_one_search_after_the_other(pair):
     mine, _ = pair
     forward, settings = ModelForward(mine, rows=4, capacity=CONTEXT), BeamSettings(max_tokens=12)
-    first = find_beams(forward, PROMPTS[2], settings, stop_ids=STOP)
-    find_beams(forward, PROMPTS[1], settings, stop_ids=STOP)
-    assert find_beams(forward, PROMPTS[2], settings, stop_ids=STOP) == first
+    first = find_beams(forward, PROMPTS[2], settings, vocab_size=VOCAB, stop_ids=STOP)
+    find_beams(forward, PROMPTS[1], settings, vocab_size=VOCAB, stop_ids=STOP)
+    assert find_beams(forward, PROMPTS[2], settings, vocab_size=VOCAB, stop_ids=STOP) == first
 
 
 def damage(model: LanguageModel) -> Callable[[], None]:
@@ -370,13 +376,13 @@ def test_a_model_that_gives_no_numbers_is_told_and_the_rows_are_clean_again():
     model = tiny_model()
     settings = BeamSettings(beams=2, max_tokens=5)
     forward = Counting(model, rows=2, capacity=16)
-    expected = find_beams(forward, (1, 2), settings)
+    expected = find_beams(forward, (1, 2), settings, vocab_size=5)
     mend = damage(model)
     with pytest.raises(RequestError, match="no usable numbers"):
-        find_beams(forward, (1, 2), settings)
+        find_beams(forward, (1, 2), settings, vocab_size=5)
     assert forward.cleared == [0, 1]
     mend()
-    assert find_beams(forward, (1, 2), settings) == expected
+    assert find_beams(forward, (1, 2), settings, vocab_size=5) == expected
 
 
 def test_a_bigram_table_is_searched_too(writer_of):
@@ -405,24 +411,24 @@ def test_a_prompt_that_cannot_be_continued_is_refused(prompt, asked, said):
 def test_a_forward_with_too_few_rows_is_refused():
     forward = ModelForward(tiny_model(), rows=3, capacity=16)
     with pytest.raises(SettingError, match="needs 4 rows, and the forward has 3"):
-        find_beams(forward, (1,), BeamSettings(beams=4))
+        find_beams(forward, (1,), BeamSettings(beams=4), vocab_size=5)
 
 
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"beams": 0}, "beams must be a whole number of at least 1, got 0"),
-        ({"beams": True}, "beams must be a whole number of at least 1, got True"),
+        ({"beams": 0}, "beams must be at least 1, got 0"),
+        ({"beams": True}, "beams must be a whole number, 1 or more, got True"),
         ({"n": 5}, "n 5 is more than 4 beams can find"),
         ({"groups": 3}, "4 beams cannot be divided evenly into 3 groups"),
         ({"diversity_penalty": 0.5}, "needs groups to tell apart"),
-        ({"groups": 2, "diversity_penalty": -0.5}, "diversity_penalty must be a number from 0"),
-        ({"length_penalty": math.nan}, "length_penalty must be a number from -10 to 10, got nan"),
-        ({"length_penalty": math.inf}, "length_penalty must be a number from -10 to 10, got inf"),
+        ({"groups": 2, "diversity_penalty": -0.5}, "diversity_penalty must be in"),
+        ({"length_penalty": math.nan}, r"length_penalty must be in \[-10, 10\], got nan"),
+        ({"length_penalty": math.inf}, r"length_penalty must be in \[-10, 10\], got inf"),
         ({"min_tokens": 201}, "min_tokens 201 is more than max_tokens 200"),
-        ({"max_tokens": 0}, "max_tokens must be a whole number of at least 1"),
-        ({"repetition_penalty": 0.0}, "repetition_penalty must be a number from 0.01"),
-        ({"no_repeat_ngram": 0}, "no_repeat_ngram must be a whole number of at least 1"),
+        ({"max_tokens": 0}, "max_tokens must be at least 1"),
+        ({"repetition_penalty": 0.0}, r"repetition_penalty must be in \(0, 100\], got 0"),
+        ({"no_repeat_ngram": 0}, "no_repeat_ngram must be at least 1"),
     ],
     ids=str,
 )

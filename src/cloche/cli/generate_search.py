@@ -141,7 +141,6 @@ def search(lm: "LM", request: GenerationRequest, settings: "Search") -> list[Fou
     Of the request, the prompt, `stop` and `stop_ids` are heeded. Raises SettingError where the
     memory does not suffice.
     """
-    from cloche.generation.forward import ModelForward
     from cloche.generation.searching import find_continuations
     from cloche.generation.stop_texts import StopTexts
 
@@ -150,7 +149,7 @@ def search(lm: "LM", request: GenerationRequest, settings: "Search") -> list[Fou
     stop_ids = lm.stop_ids if request.stop_ids is None else request.stop_ids
     stops = StopTexts(lm.tokenizer, request.prompt, stops=request.stop)
     found = find_continuations(
-        ModelForward(lm.model, rows=settings.rows, capacity=capacity),
+        lm.forward(rows=settings.rows, capacity=capacity),
         request.prompt,
         settings,
         stop_ids=stop_ids,

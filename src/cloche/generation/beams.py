@@ -30,7 +30,8 @@ from cloche.generation.continuation import (
     usable_logits,
 )
 from cloche.generation.forward import Forward, Place
-from cloche.generation.search_settings import SearchSettings, wrong_count, wrong_number
+from cloche.generation.ranges import number_problems, whole_number_problems
+from cloche.generation.search_settings import SearchSettings
 
 STEEPEST = 10.0  # a length to a higher power leaves the range of floating-point numbers
 HIGHEST_PENALTY = 1e4
@@ -64,14 +65,18 @@ class BeamSettings(SearchSettings):
     def problems(self) -> list[str]:
         """What is wrong with these settings, a line each."""
         counts = {"beams": self.beams, "groups": self.groups, "n": self.n}
-        wrong = [line for name in counts for line in wrong_count(name, counts[name], least=1)]
+        wrong = [
+            line for name in counts for line in whole_number_problems(name, counts[name], lowest=1)
+        ]
         found = [
             *super().problems(),
             *wrong,
-            *wrong_number(
-                "diversity_penalty", self.diversity_penalty, least=0.0, most=HIGHEST_PENALTY
+            *number_problems(
+                "diversity_penalty", self.diversity_penalty, lowest=0.0, highest=HIGHEST_PENALTY
             ),
-            *wrong_number("length_penalty", self.length_penalty, least=-STEEPEST, most=STEEPEST),
+            *number_problems(
+                "length_penalty", self.length_penalty, lowest=-STEEPEST, highest=STEEPEST
+            ),
         ]
         if not (isinstance(self.early_stopping, bool) or self.early_stopping == "never"):
             found.append(
@@ -102,21 +107,20 @@ def find_beams(
     prompt: Sequence[int],
     settings: BeamSettings,
     *,
+    vocab_size: int,
     stop_ids: Sequence[int] = (),
-    vocab_size: int | None = None,
     is_complete: Callable[[tuple[int, ...]], bool] | None = None,
 ) -> list[Continuation]:
     """The `settings.n` best continuations found, the best first; fewer where there are fewer.
 
     Reads into the forward's first `settings.rows` rows. A continuation ends with a token of
     `stop_ids`, where `is_complete` says so of its tokens, or, with `length`, where `max_tokens` or
-    the context are used up. Only ids below `vocab_size` are chosen: a model may have more rows than
-    its tokenizer has ids. Raises RequestError where the prompt does not fit, the model gives no
-    numbers, or the settings leave no token to go on with.
+    the context are used up. Only ids below `vocab_size` are read and chosen: a model may have more
+    rows than its tokenizer has ids. Raises RequestError where the prompt does not fit, the model
+    gives no numbers, or the settings leave no token to go on with.
     """
     require_rows(forward, settings.rows)
-    if vocab_size is not None:
-        require_known(prompt, vocab_size)
+    require_known(prompt, vocab_size)
     most = most_tokens(forward, prompt, settings.max_tokens, last_is_read=False)
     ending = Ending(frozenset(stop_ids), most, is_complete)
     search = _Search(forward, tuple(prompt), settings, ending=ending, vocab_size=vocab_size)
@@ -133,7 +137,7 @@ class _Search:
         settings: BeamSettings,
         *,
         ending: Ending,
-        vocab_size: int | None,
+        vocab_size: int,
     ) -> None:
         self.forward, self.prompt, self.settings = forward, prompt, settings
         self.ending, self.vocab_size = ending, vocab_size

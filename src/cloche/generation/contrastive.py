@@ -30,7 +30,8 @@ from cloche.generation.continuation import (
     usable_logits,
 )
 from cloche.generation.forward import Forward, Place
-from cloche.generation.search_settings import SearchSettings, wrong_count, wrong_number
+from cloche.generation.ranges import number_problems, whole_number_problems
+from cloche.generation.search_settings import SearchSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +52,8 @@ class ContrastiveSettings(SearchSettings):
         """What is wrong with these settings, a line each."""
         return [
             *super().problems(),
-            *wrong_number("penalty_alpha", self.penalty_alpha, least=0.0, most=1.0),
-            *wrong_count("top_k", self.top_k, least=1),
+            *number_problems("penalty_alpha", self.penalty_alpha, lowest=0.0, highest=1.0),
+            *whole_number_problems("top_k", self.top_k, lowest=1),
         ]
 
 
@@ -62,8 +63,8 @@ def find_contrastive(
     prompt: Sequence[int],
     settings: ContrastiveSettings,
     *,
+    vocab_size: int,
     stop_ids: Sequence[int] = (),
-    vocab_size: int | None = None,
     is_complete: Callable[[tuple[int, ...]], bool] | None = None,
 ) -> Continuation:
     """The one continuation; its score is the mean of what its tokens were chosen by.
@@ -72,8 +73,7 @@ def find_contrastive(
     prompt must be shorter than the context. Everything else is as in `find_beams`.
     """
     require_rows(forward, settings.rows)
-    if vocab_size is not None:
-        require_known(prompt, vocab_size)
+    require_known(prompt, vocab_size)
     most = most_tokens(forward, prompt, settings.max_tokens, last_is_read=True)
     ending = Ending(frozenset(stop_ids), most, is_complete)
     search = _Search(forward, tuple(prompt), settings, ending=ending, vocab_size=vocab_size)
@@ -101,7 +101,7 @@ class _Search:
         settings: ContrastiveSettings,
         *,
         ending: Ending,
-        vocab_size: int | None,
+        vocab_size: int,
     ) -> None:
         self.forward, self.settings = forward, settings
         self.ending, self.vocab_size = ending, vocab_size

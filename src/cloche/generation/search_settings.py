@@ -9,6 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cloche.errors import SettingError, join_problems
+from cloche.generation.penalties import penalise_repetition
+from cloche.generation.ranges import number_problems, whole_number_problems
+
+HIGHEST_PENALTY = 100.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +39,19 @@ class SearchSettings:
     def problems(self) -> list[str]:
         """What is wrong with these settings, a line each."""
         found = [
-            *wrong_count("max_tokens", self.max_tokens, least=1),
-            *wrong_count("min_tokens", self.min_tokens, least=0),
-            *wrong_number("repetition_penalty", self.repetition_penalty, least=0.01, most=100.0),
+            *whole_number_problems("max_tokens", self.max_tokens, lowest=1),
+            *whole_number_problems("min_tokens", self.min_tokens, lowest=0),
+            *whole_number_problems(
+                "no_repeat_ngram", self.no_repeat_ngram, lowest=1, optional=True
+            ),
+            *number_problems(
+                "repetition_penalty",
+                self.repetition_penalty,
+                lowest=0.0,
+                highest=HIGHEST_PENALTY,
+                above_lowest=True,
+            ),
         ]
-        if self.no_repeat_ngram is not None:
-            found += wrong_count("no_repeat_ngram", self.no_repeat_ngram, least=1)
         if not found and self.min_tokens > self.max_tokens:
             found.append(f"min_tokens {self.min_tokens} is more than max_tokens {self.max_tokens}")
         return found
@@ -59,7 +70,7 @@ class SearchSettings:
         them are of the continuation. `scores` itself is left as it is.
         """
         if self.repetition_penalty != 1.0:
-            scores = penalize_repetition(scores, histories, penalty=self.repetition_penalty)
+            scores = penalise_repetitions(scores, histories, penalty=self.repetition_penalty)
         if self.no_repeat_ngram is not None:
             scores = forbid_ngrams(scores, histories, size=self.no_repeat_ngram)
         if made < self.min_tokens and stop_ids:
@@ -68,16 +79,16 @@ class SearchSettings:
         return scores
 
 
-def penalize_repetition(
+def penalise_repetitions(
     scores: Float[Tensor, "batch vocab"], histories: Sequence[Sequence[int]], *, penalty: float
 ) -> Float[Tensor, "batch vocab"]:
     """Scores, those of a row's earlier tokens divided by `penalty`, or times it if negative."""
-    penalized = scores.clone()
-    for row, history in zip(penalized, histories, strict=True):
-        seen = torch.tensor(sorted(set(history)), device=scores.device)
-        seen = seen[seen < scores.shape[-1]]
-        row[seen] = torch.where(row[seen] < 0, row[seen] * penalty, row[seen] / penalty)
-    return penalized
+    rows = []
+    for row, history in zip(scores, histories, strict=True):
+        seen = torch.tensor(history, device=scores.device).unique()
+        # a model may read tokens that its tokenizer does not write
+        rows.append(penalise_repetition(row, seen[seen < len(row)], penalty))
+    return torch.stack(rows)
 
 
 def forbid_ngrams(
@@ -93,17 +104,3 @@ def forbid_ngrams(
             repeats = runs[(runs[:, :-1] == beginning).all(dim=-1), -1]
             row[repeats[repeats < len(row)]] = -math.inf
     return allowed
-
-
-def wrong_count(name: str, value: object, *, least: int) -> list[str]:
-    """A line that says so where a value is no whole number from `least` on."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= least:
-        return []
-    return [f"{name} must be a whole number of at least {least}, got {value!r}"]
-
-
-def wrong_number(name: str, value: object, *, least: float, most: float) -> list[str]:
-    """A line that says so where a value is no number from `least` to `most`."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most:
-        return []
-    return [f"{name} must be a number from {least:g} to {most:g}, got {value!r}"]
