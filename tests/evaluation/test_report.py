@@ -9,10 +9,10 @@ import torch
 import cloche
 from cloche.errors import CheckpointError, DataError, TextError
 from cloche.evaluation.measure import (
-    exact_validation_documents,
     measure_sources,
     measure_validation,
     validation_documents,
+    validation_passages,
 )
 from cloche.evaluation.report import report_sources, report_validation
 from cloche.model.build import build_model
@@ -162,12 +162,22 @@ def test_the_validation_part_is_reported_whole(counted_runs):
 
 
 def test_the_validation_part_becomes_text_again(counted_runs):
-    texts = ["".join(document.pieces()) for document in exact_validation_documents(counted_runs[0])]
+    texts = ["".join(document.pieces()) for document in validation_documents(counted_runs[0])]
     assert texts[-1] == "The fox 1199 saw 8393 stones 春眠."
     assert len(texts) > 10
 
 
 def test_tokens_that_do_not_hold_the_text_are_refused_for_other_models(counted_runs):
-    assert list(validation_documents(counted_runs[1]))
     with pytest.raises(DataError, match="name a text"):
-        list(exact_validation_documents(counted_runs[1]))
+        list(validation_documents(counted_runs[1]))
+
+
+def test_passages_of_the_validation_part_name_what_is_unknown(counted_runs):
+    run = counted_runs[1]
+    lm = cloche.load(run)
+    passages = list(validation_passages(lm, run))
+    assert "".join(text for text, _ in passages[-1].pieces).startswith(
+        "The fox <|unk|> saw <|unk|>"
+    )
+    tokens = sum(len(passage.tokens.tokens) for passage in passages)
+    assert tokens + len(passages) == measure_validation(lm, run).tokens  # and a document's end each

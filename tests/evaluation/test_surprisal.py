@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cloche.errors import SettingError
-from cloche.evaluation.measure import measure_sources, read_documents
+from cloche.evaluation.measure import encode_passage, measure_sources, read_documents
 from cloche.evaluation.surprisal import (
     Surprisals,
     SurprisalSettings,
@@ -45,11 +45,12 @@ def lm(bpe, tmp_path):
     return random_lm(bpe, tmp_path)
 
 
-def documents(folder, *texts):
+def passages(lm, folder, *texts):
     for number, text in enumerate(texts):
         (folder / f"{number}.txt").write_text(text, encoding="utf-8")
     names = [str(folder / f"{number}.txt") for number in range(len(texts))]
-    return read_documents(find_sources(names), encoding="utf-8")
+    documents = read_documents(find_sources(names), encoding="utf-8")
+    return (encode_passage(lm.tokenizer, document) for document in documents)
 
 
 def all_groups(surprisals):
@@ -57,7 +58,7 @@ def all_groups(surprisals):
 
 
 def test_groups_are_whole_characters_that_join_to_the_text(lm, tmp_path):
-    groups = all_groups(Surprisals(lm, documents(tmp_path, TEXT)))
+    groups = all_groups(Surprisals(lm, passages(lm, tmp_path, TEXT)))
     assert "".join(group.text for group in groups) == TEXT
     spring = groups[0]
     assert spring.text == "春"
@@ -69,7 +70,9 @@ def test_groups_are_whole_characters_that_join_to_the_text(lm, tmp_path):
 
 
 def test_the_bits_are_those_of_measuring(lm, tmp_path):
-    groups = all_groups(Surprisals(lm, documents(tmp_path, TEXT, "The dog."), SurprisalSettings(4)))
+    groups = all_groups(
+        Surprisals(lm, passages(lm, tmp_path, TEXT, "The dog."), SurprisalSettings(4))
+    )
     sources = find_sources([str(tmp_path / "0.txt"), str(tmp_path / "1.txt")])
     costs = measure_sources(lm, sources, encoding="utf-8", stride=4)
     bits = sum(group.bits or 0.0 for group in groups)
@@ -79,7 +82,7 @@ def test_the_bits_are_those_of_measuring(lm, tmp_path):
 
 def test_alternatives_are_the_likeliest_and_the_rank_counts_them(lm, tmp_path):
     settings = SurprisalSettings(alternatives=lm.tokenizer.vocab_size)
-    for group in all_groups(Surprisals(lm, documents(tmp_path, "The cat"), settings)):
+    for group in all_groups(Surprisals(lm, passages(lm, tmp_path, "The cat"), settings)):
         for token in group.tokens:
             others = [other.id for other in token.alternatives]
             bits = [other.bits for other in token.alternatives]
@@ -90,26 +93,27 @@ def test_alternatives_are_the_likeliest_and_the_rank_counts_them(lm, tmp_path):
 
 def test_a_first_token_that_nothing_stands_before_has_no_bits(tmp_path):
     words = WordTokenizer(["dog", "the", "sat"], special=("<|endoftext|>", "<|unk|>"))
-    groups = all_groups(Surprisals(random_lm(words, tmp_path), documents(tmp_path, "the dog sat")))
+    lm = random_lm(words, tmp_path)
+    groups = all_groups(Surprisals(lm, passages(lm, tmp_path, "the dog sat")))
     assert [group.text for group in groups] == ["the", " dog", " sat"]
     assert (groups[0].bits, groups[0].tokens[0].rank) == (None, None)
     assert all(group.bits for group in groups[1:])
 
 
 def test_a_limit_ends_at_a_whole_character_and_is_told(lm, tmp_path):
-    surprisals = Surprisals(lm, documents(tmp_path, TEXT, TEXT), SurprisalSettings(limit=5))
+    surprisals = Surprisals(lm, passages(lm, tmp_path, TEXT, TEXT), SurprisalSettings(limit=5))
     groups = all_groups(surprisals)
     assert [group.text for group in groups] == ["春"]  # two characters would be six tokens
     assert surprisals.limited
     assert surprisals.tokens == 3
-    enough = Surprisals(lm, documents(tmp_path, "The"), SurprisalSettings(limit=500))
+    enough = Surprisals(lm, passages(lm, tmp_path, "The"), SurprisalSettings(limit=500))
     assert all_groups(enough)
     assert not enough.limited
 
 
 def test_the_json_holds_tokens_groups_and_text(lm, tmp_path):
     path = tmp_path / "out.json"
-    write_json(path, Surprisals(lm, documents(tmp_path, TEXT, "", "a")), heading={"run": "春"})
+    write_json(path, Surprisals(lm, passages(lm, tmp_path, TEXT, "", "a")), heading={"run": "春"})
     found = json.loads(path.read_text(encoding="utf-8"))
     assert (found["run"], found["limited"]) == ("春", False)
     first, last = found["documents"]
@@ -130,7 +134,7 @@ def test_a_limited_json_holds_the_text_of_its_tokens_only(lm, tmp_path):
     path = tmp_path / "out.json"
     write_json(
         path,
-        Surprisals(lm, documents(tmp_path, TEXT), SurprisalSettings(limit=7, alternatives=0)),
+        Surprisals(lm, passages(lm, tmp_path, TEXT), SurprisalSettings(limit=7, alternatives=0)),
         heading={"run": "r"},
     )
     found = json.loads(path.read_text(encoding="utf-8"))
@@ -168,7 +172,7 @@ class Page(html.parser.HTMLParser):
 def test_the_page_shows_the_text_and_nothing_the_text_could_do(lm, tmp_path):
     path = tmp_path / "out.html"
     hostile = TEXT + '"><script>alert(1)</script><img src="http://x">'
-    write_page(path, Surprisals(lm, documents(tmp_path, hostile)), title="<run>")
+    write_page(path, Surprisals(lm, passages(lm, tmp_path, hostile)), title="<run>")
     text = path.read_text(encoding="utf-8")
     page = Page(text)
     assert page.shown == hostile.replace("\n", "↵").replace("\u202e", "<U+202E>")
@@ -184,7 +188,7 @@ def test_the_page_shows_the_text_and_nothing_the_text_could_do(lm, tmp_path):
 def test_a_limited_page_says_so(lm, tmp_path):
     path = tmp_path / "out.html"
     settings = SurprisalSettings(limit=4)
-    write_page(path, Surprisals(lm, documents(tmp_path, TEXT), settings), title="run")
+    write_page(path, Surprisals(lm, passages(lm, tmp_path, TEXT), settings), title="run")
     assert "Only the first 3 tokens are shown" in path.read_text(encoding="utf-8")
 
 

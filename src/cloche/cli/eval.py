@@ -1,27 +1,43 @@
-"""`cloche eval`: how well a model predicts a text, or translates pairs."""
+"""`cloche eval`: how good a model is: at predicting text, translating, writing, or in tasks."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from cloche.cli.environment import cache_folder, data_folder
+from cloche.cli.eval_tasks import TaskOptions, measure_tasks, require_tasks
+from cloche.cli.eval_writing import WritingOptions, measure_writing, require_writing
 from cloche.cli.parse import parse
-from cloche.cli.sampling import tell
+from cloche.errors import SettingError, join_problems
+
+PAGES = (".json", ".html")
+PICTURES = (".png", ".svg", ".pdf")
 
 
 @dataclass(frozen=True)
-class Eval:
+class Eval(TaskOptions, WritingOptions):
     """Measure how well a model predicts a text: the run's own validation part, all of it, or the
-    texts given."""
+    texts given. With --compare, several models on one text; with --writing, what the model writes;
+    with --tasks, tasks of lm-evaluation-harness."""
 
     run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
     """A run, a checkpoint, or a Hugging Face model folder."""
     texts: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="TEXT...")] = ()
     """Texts to measure on; the run's validation part when none is given. Of a seq2seq model, files
     of pairs."""
+    compare: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Another run to measure on the same text, in one table; can be given several times."""
+    ngram: bool = False
+    """Compare with n-grams counted on the run's training part, the baseline of any model."""
+    surprisal: str | None = None
+    """Write each token's surprisal to this file: .json, or .html for a coloured page."""
+    alternatives: int | None = None
+    """With --surprisal: likeliest tokens told for each; 5 when not given."""
+    surprisal_limit: int | None = None
+    """With --surprisal: most tokens; 20,000 on a page and all in JSON when not given."""
+    plot: str | None = None
+    """Draw to this file (.png, .svg, .pdf): calibration, or with --compare the intervals."""
     stride: int | None = None
     """Tokens from window to window; half the context when not given."""
     checkpoint: str = "best"
@@ -30,8 +46,8 @@ class Eval:
     """Encoding of the texts; detected when not given."""
     pair_columns: tuple[str, ...] = ()
     """Of a seq2seq model: the two columns with source and target; those it was trained on."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """float32 is exact; auto takes it on a CPU."""
+    precision: Literal["auto", "float32", "bfloat16", "int8", "int4"] = "auto"
+    """float32 is exact; auto takes it on a CPU; int8 and int4 read the weights as so few bits."""
     json: bool = False
     """Print one JSON object, and nothing else, on standard output."""
 
@@ -39,120 +55,69 @@ class Eval:
 def main(arguments: list[str]) -> int:
     """Measure and print."""
     command = parse(Eval, arguments, prog="cloche eval")
-    from cloche.data.corpora import resolve
-    from cloche.errors import SettingError
-    from cloche.evaluation.measure import default_stride, measure_sources, measure_validation
+    if command.tasks is not None:
+        return measure_tasks(command)
+    require_tasks(command)
+    if command.writing:
+        return measure_writing(command)
+    require_writing(command)
+    problems = find_problems(command)
+    if problems:
+        raise SettingError(join_problems(problems))
+    # below, files that load torch
     from cloche.evaluation.translation import is_translator
-    from cloche.run import load
-    from cloche.text.sources import find_sources
 
     if is_translator(command.run, checkpoint=command.checkpoint):
+        from cloche.cli.eval_translation import measure_translations
+
         return measure_translations(command)
     if command.pair_columns:
         raise SettingError(
             f"--pair-columns is for models that translate, and {command.run} continues text: "
             "leave it out"
         )
-    lm = load(command.run, precision=command.precision, checkpoint=command.checkpoint, warn=tell)
-    stride = default_stride(lm.config.context) if command.stride is None else command.stride
-    if not 1 <= stride <= lm.config.context:
-        raise SettingError(
-            f"--stride must be from 1 to the model's context {lm.config.context}, got {stride}"
-        )
-    if command.texts:
-        names = resolve(command.texts, data_folder=data_folder(), cache_folder=cache_folder())
-        sources = find_sources(names)
-        found = measure_sources(lm, sources, encoding=command.encoding, stride=stride)
+    if command.compare or command.ngram:
+        from cloche.cli.eval_compare import measure_several
+
+        return measure_several(command)
+    from cloche.cli.eval_text import measure_text
+
+    return measure_text(command)
+
+
+def find_problems(command: Eval) -> list[str]:
+    """What cannot be used, found before any model is opened."""
+    found = []
+    compared = bool(command.compare or command.ngram)
+    if command.surprisal is not None:
+        found += _file_problems("--surprisal", command.surprisal, PAGES)
+        if compared:
+            found.append("--surprisal is of one model: leave out --compare and --ngram")
     else:
-        found = measure_validation(lm, Path(command.run), stride=stride)
-    values = {
-        "run": command.run,
-        "checkpoint": str(lm.folder),
-        "nats_per_token": found.nats_per_token,
-        "perplexity": found.perplexity,
-        "bits_per_byte": found.bits_per_byte,
-        "nats_per_character": found.nats_per_character,
-        "tokens": found.tokens,
-        "unknown_tokens": found.unknown_tokens,
-        "characters": found.characters,
-        "utf8_bytes": found.utf8_bytes,
-        "context": lm.config.context,
-        "stride": stride,
-    }
-    if command.json:
-        print(json.dumps(values, ensure_ascii=False))
-        return 0
-    what = ", ".join(command.texts) or "validation part"
-    print(f"{what}: {found.characters:,} characters, {found.tokens:,} tokens")
-    print(f"  nats a character  {found.nats_per_character:.4f}")
-    print(f"  bits a byte       {found.bits_per_byte:.4f}")
-    print(f"  nats a token      {found.nats_per_token:.4f}   perplexity {found.perplexity:.2f}")
-    print(f"  windows of {lm.config.context} tokens, moved by {stride}; checkpoint {lm.folder}")
-    if found.unknown_tokens:
-        share = found.unknown_tokens / found.tokens
-        print(
-            f"  warning: {found.unknown_tokens:,} tokens ({share:.2%}) are of what the vocabulary "
-            "lacks: bits a byte and nats a character are too good to be true"
-        )
-    return 0
+        found += [
+            f"{option} has a meaning only with --surprisal: leave it out"
+            for option, value in (
+                ("--alternatives", command.alternatives),
+                ("--surprisal-limit", command.surprisal_limit),
+            )
+            if value is not None
+        ]
+    if command.plot is not None:
+        found += _file_problems("--plot", command.plot, PICTURES)
+    if command.alternatives is not None and command.alternatives < 0:
+        found.append(f"--alternatives must not be negative, got {command.alternatives}")
+    for option, value in (("surprisal-limit", command.surprisal_limit), ("stride", command.stride)):
+        if value is not None and value < 1:
+            found.append(f"--{option} must be at least 1, got {value}")
+    return found
 
 
-def measure_translations(command: Eval) -> int:
-    """Measure a model that translates, on its own held-out pairs or on files of others."""
-    from cloche.data.corpora import resolve
-    from cloche.errors import SettingError
-    from cloche.evaluation.translation import load_translator, measure_files, measure_held_out
-    from cloche.text.sources import find_sources
-
-    if command.stride is not None:
-        raise SettingError(
-            f"--stride moves windows over running text, and {command.run} translates pairs: leave "
-            "it out"
-        )
-    if len(command.pair_columns) not in (0, 2):
-        raise SettingError("--pair-columns takes two names: of the source and of the target")
-    translator = load_translator(
-        command.run, precision=command.precision, checkpoint=command.checkpoint, warn=tell
-    )
-    if command.texts:
-        names = resolve(command.texts, data_folder=data_folder(), cache_folder=cache_folder())
-        found = measure_files(
-            translator,
-            find_sources(names),
-            encoding=command.encoding,
-            columns=command.pair_columns or columns_of(Path(command.run)),
-        )
-    else:
-        found = measure_held_out(translator, Path(command.run))
-    values = {
-        "run": command.run,
-        "checkpoint": str(translator.folder),
-        "pairs": found.pairs,
-        "exact": found.exact,
-        "exact_pairs": found.exact_pairs,
-        "nats_per_token": found.nats_per_token,
-        "perplexity": found.perplexity,
-        "tokens": found.tokens,
-        "too_long": found.too_long,
-    }
-    if command.json:
-        print(json.dumps(values, ensure_ascii=False))
-        return 0
-    what = ", ".join(command.texts) or "validation part"
-    print(f"{what}: {found.pairs:,} pairs, {found.tokens:,} target tokens")
-    print(f"  exactly right     {found.exact:.2%} ({found.exact_pairs:,} pairs, greedy search)")
-    print(f"  nats a token      {found.nats_per_token:.4f}   perplexity {found.perplexity:.2f}")
-    print(f"  checkpoint {translator.folder}")
-    if found.too_long:
-        print(
-            f"  left out: {found.too_long:,} pairs longer than {translator.config.context} tokens"
-        )
-    return 0
-
-
-def columns_of(run: Path) -> tuple[str, ...]:
-    """The columns of pairs that a run was trained on; none where they were not named."""
-    from cloche.training.folder import CONFIG, read_options
-
-    stored = read_options(run) if (run / CONFIG).exists() else None
-    return () if stored is None else stored.data.pair_columns
+def _file_problems(option: str, name: str, endings: tuple[str, ...]) -> list[str]:
+    path = Path(name)
+    if path.suffix.lower() not in endings:
+        return [f"{option} writes {', '.join(endings)}, and {name} is none of them"]
+    if not path.parent.is_dir():
+        return [f"{option} {name}: there is no folder {path.parent}; make it first"]
+    if path.is_dir():
+        return [f"{option} {name} is a folder; name a file"]
+    return []

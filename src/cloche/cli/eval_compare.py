@@ -16,13 +16,13 @@ from cloche.cli.sampling import tell
 from cloche.cli.token_tables import print_columns
 from cloche.data.batches import require_length
 from cloche.data.prepare import open_prepared
-from cloche.errors import CheckpointError, DataError, SettingError, join_problems
+from cloche.errors import CheckpointError, DataError, SettingError, TokenizerError, join_problems
 from cloche.evaluation.comparison import Comparison, Difference, Measured
 from cloche.evaluation.measure import (
-    exact_validation_documents,
     read_documents,
     same_validation,
     tokens_of,
+    validation_documents,
 )
 from cloche.evaluation.report import report_documents
 from cloche.model.build import parameter_count
@@ -52,7 +52,7 @@ def measure_several(command: "Eval") -> int:
 
     def documents() -> Iterable[Document]:
         if sources is None:
-            return exact_validation_documents(Path(command.run))
+            return validation_documents(Path(command.run))
         return read_documents(sources, encoding=command.encoding)
 
     rows = tuple(
@@ -132,17 +132,20 @@ def _models(command: "Eval") -> Iterator[tuple[str, LM]]:
 
 
 def _measured(name: str, lm: LM, documents: Iterable[Document], *, stride: int) -> Measured:
-    found = Measured(
+    try:
+        report = report_documents(lm, documents, stride=stride)
+    except TokenizerError as exc:
+        raise TokenizerError(f"{name} cannot read the text: {exc}") from exc
+    tell(f"measured: {name}")
+    return Measured(
         name,
         checkpoint=str(lm.folder),
         parameters=parameter_count(lm.model),
         tokenizer=lm.tokenizer.fingerprint,
         context=lm.config.context,
         stride=stride,
-        report=report_documents(lm, documents, stride=stride),
+        report=report,
     )
-    tell(f"measured: {name}")
-    return found
 
 
 def _tell_of_other_cuts(command: "Eval") -> None:

@@ -10,13 +10,18 @@ from cloche.cli.sampling import tell
 from cloche.data.corpora import resolve
 from cloche.errors import SettingError
 from cloche.evaluation.blocks import Estimate
-from cloche.evaluation.measure import default_stride, read_documents, validation_documents
+from cloche.evaluation.measure import (
+    Passage,
+    default_stride,
+    encode_passage,
+    read_documents,
+    validation_passages,
+)
 from cloche.evaluation.report import SHORTLIST, Report, report_sources, report_validation
 from cloche.evaluation.surprisal import Surprisals, SurprisalSettings, write_json
 from cloche.evaluation.surprisal_page import write_page
 from cloche.plots import reliability_diagram
 from cloche.run import LM, load
-from cloche.text.ingest import Document
 from cloche.text.sources import SourceFile, find_sources
 
 if TYPE_CHECKING:
@@ -45,7 +50,7 @@ def measure_text(command: "Eval") -> int:
             ALTERNATIVES if command.alternatives is None else command.alternatives,
             _limit(command),
         )
-        surprisals = Surprisals(lm, documents_of(command, sources), settings)
+        surprisals = Surprisals(lm, passages_of(lm, command, sources), settings)
         _write_surprisal(command, surprisals, lm, what=what, stride=stride)
     if command.json:
         about = {"run": command.run, "checkpoint": str(lm.folder)}
@@ -79,11 +84,12 @@ def sources_of(command: "Eval") -> Sequence[SourceFile] | None:
     return find_sources(names)
 
 
-def documents_of(command: "Eval", sources: Sequence[SourceFile] | None) -> Iterable[Document]:
-    """The documents of the named texts, or of the validation part."""
+def passages_of(lm: LM, command: "Eval", sources: Sequence[SourceFile] | None) -> Iterable[Passage]:
+    """The documents of the named texts, or of the validation part, as tokens."""
     if sources is None:
-        return validation_documents(Path(command.run))
-    return read_documents(sources, encoding=command.encoding)
+        return validation_passages(lm, Path(command.run))
+    documents = read_documents(sources, encoding=command.encoding)
+    return (encode_passage(lm.tokenizer, document) for document in documents)
 
 
 def plus_or_minus(found: Estimate, digits: int = 4) -> str:

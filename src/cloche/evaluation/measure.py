@@ -24,6 +24,7 @@ from cloche.text.cutting import joinable_pieces
 from cloche.text.ingest import Document, documents, inspect_source, require_text
 from cloche.text.sources import SourceFile
 from cloche.text.tokenizer import Tokenizer
+from cloche.text.visible import TokenReader
 
 TOKENS = "tokens"
 NOTHING = Likelihood(0.0, 0, 0, 0)
@@ -99,38 +100,50 @@ def read_documents(sources: Sequence[SourceFile], *, encoding: str | None) -> It
         yield from documents(source, report.encoding)
 
 
-def validation_documents(run: Path) -> Iterator[Document]:
-    """The run's validation part as text again, from its tokens. DataError where there is none."""
-    prepared = open_prepared(tokens_of(run))
-    shard, begin = prepared.validation, 0
+def validation_passages(lm: LM, run: Path) -> Iterator[Passage]:
+    """The same document by document, without their ends, and as text again.
+
+    What the vocabulary lacks is in the text by the name of the unknown token.
+    """
+    shard, reader, begin = validation_passage(lm, run).tokens, TokenReader(lm.tokenizer), 0
     for number, end in enumerate(shard.ends.tolist(), start=1):
-        pieces = tuple(_decoded(prepared.tokenizer, shard, begin, end - shard.separated))
-        yield Document(f"validation part, document {number}", partial(iter, pieces))
+        ids = shard.tokens[begin : end - shard.separated]
+        text = reader.together(ids.tolist())
+        yield Passage(
+            f"validation part, document {number}",
+            TokensInMemory(ids, np.asarray([len(ids)]), separated=False),
+            characters=len(text),
+            utf8_bytes=len(text.encode("utf-8")),
+            pieces=((text, len(ids)),),
+        )
         begin = end
 
 
-def exact_validation_documents(run: Path) -> Iterator[Document]:
-    """The same for other models to read.
+def validation_documents(run: Path) -> Iterator[Document]:
+    """The run's validation part as text for other models to read.
 
-    DataError where the tokens do not hold all of the text: told at the latest when the last
-    document was read.
+    DataError where there is none, or its tokens do not hold all of the text: told at the latest
+    when the last document was read.
     """
     prepared = open_prepared(tokens_of(run))
-    shard, special = prepared.validation, prepared.tokenizer.special_ids
+    shard, tokenizer = prepared.validation, prepared.tokenizer
+    special = tokenizer.special_ids
     unknown = 0 if special.unk == special.eos else _count(shard, special.unk, start=0)
     if unknown:
         raise DataError(
             f"{unknown:,} tokens of the validation part of {run} stand for what its vocabulary "
             "lacks, and other models would not read what stood there: name a text to measure on"
         )
-    characters = 0
-    for document in validation_documents(run):
-        characters += sum(map(len, document.pieces()))
-        yield document
+    characters, begin = 0, 0
+    for number, end in enumerate(shard.ends.tolist(), start=1):
+        pieces = tuple(_decoded(tokenizer, shard, begin, end - shard.separated))
+        characters += sum(map(len, pieces))
+        yield Document(f"validation part, document {number}", partial(iter, pieces))
+        begin = end
     if characters != shard.metadata.characters:
         raise DataError(
-            f"the tokens of the validation part of {run} ({prepared.tokenizer.kind}) do not hold "
-            "its text to the letter: name a text to measure on"
+            f"the tokens of the validation part of {run} ({tokenizer.kind}) do not hold its text "
+            "to the letter: name a text to measure on"
         )
 
 

@@ -20,11 +20,10 @@ import numpy as np
 
 from cloche.errors import SettingError
 from cloche.evaluation.likelihood import ScoredTokens, scored_tokens
-from cloche.evaluation.measure import Passage, beginning, default_stride, encode_passage
+from cloche.evaluation.measure import Passage, beginning, default_stride
 from cloche.evaluation.offsets import TokenBytes, byte_ends
 from cloche.evaluation.report import require_numbers
 from cloche.run import LM
-from cloche.text.ingest import Document
 from cloche.text.visible import TokenReader
 from cloche.weights.durable import temporary_beside
 
@@ -110,21 +109,20 @@ class Surprisals:
     """
 
     def __init__(
-        self, lm: LM, documents: Iterable[Document], settings: SurprisalSettings | None = None
+        self, lm: LM, passages: Iterable[Passage], settings: SurprisalSettings | None = None
     ) -> None:
         self.tokens = 0
         """How many were told so far."""
         self.limited = False
         """Whether the limit left any out."""
-        self._lm, self._documents = lm, documents
+        self._lm, self._passages = lm, passages
         self._settings = settings or SurprisalSettings()
 
     def __iter__(self) -> Iterator[DocumentSurprisal]:
-        for document in self._documents:
-            passage = encode_passage(self._lm.tokenizer, document)
+        for passage in self._passages:
             text = "".join(piece for piece, _ in passage.pieces)
             if len(passage.tokens.tokens):
-                yield DocumentSurprisal(document.name, text, self._groups(passage, text))
+                yield DocumentSurprisal(passage.name, text, self._groups(passage, text))
             if self.limited:
                 return
 
