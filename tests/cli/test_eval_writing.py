@@ -73,12 +73,12 @@ def test_the_tables_name_both_parts_and_tell_the_errors(command, capsys):
         "50% by chance",
         "longest span, characters",
         "in held-out text",
-        "repeated 4-grams, tokens",
+        "repeated 4-grams, characters",
         "compression, characters",
         "±",
     ):
         assert words in printed
-    assert "distinct 1-grams, characters" not in printed  # the tokens are characters
+    assert "1-grams, tokens" not in printed  # as the tokens are characters
     assert "stories" not in printed
 
 

@@ -22,7 +22,7 @@ COUNT = 12
 
 
 def alphabet(language):
-    told = [story(index, seed=0, language=language, part="held_out") for index in range(COUNT)]
+    told = [story(index, seed=0, language=language, part="held_out") for index in range(90)]
     return {c for each in told for c in each.text + each.continuation.wrong} | {"\n"}
 
 
@@ -88,6 +88,15 @@ def test_the_ending_preferred_is_the_one_that_costs_less(lm, language):
     assert found.left_out == 0
     shorter = [len(each.continuation.right) < len(each.continuation.wrong) for each in told]
     assert found.prefers_truth.value == sum(shorter) / COUNT  # all characters cost the same
+
+
+def test_a_short_context_takes_the_stories_that_fit(lm, language):
+    told = [story(index, seed=0, language=language, part="held_out") for index in range(40)]
+    lengths = sorted(len(each.continuation.prompt) for each in told)
+    short = replace(lm, config=replace(lm.config, context=lengths[20]))
+    found = measure_truth(short, language=language, count=2, seed=0)
+    assert found.stories == 2
+    assert found.left_out > 0
 
 
 def test_stories_that_fit_nowhere_and_letters_unknown_are_errors(lm, language):

@@ -148,6 +148,20 @@ def test_sizes_beyond_the_context_are_refused_together(learned):
         judge_writing(lm, learned, settings)
 
 
+def test_stories_that_do_not_fit_are_left_out_aloud_unless_asked_for(learned, monkeypatch):
+    def fits_none(*_, **__):
+        raise DataError("no story fits")
+
+    lm = cloche.load(learned)
+    told: list[str] = []
+    monkeypatch.setattr(writing, "measure_truth", fits_none)
+    monkeypatch.setattr(writing, "language_learned", lambda *_, **__: "en")
+    assert judge_writing(lm, learned, FEW, tell=told.append).stories is None
+    assert "The stories are left out: no story fits" in told
+    with pytest.raises(DataError, match="no story fits"):
+        judge_writing(lm, learned, replace(FEW, stories="zh"))
+
+
 def test_settings_out_of_range_are_told_all_at_once():
     with pytest.raises(SettingError) as caught:
         WritingSettings(

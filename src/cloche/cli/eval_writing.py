@@ -202,10 +202,12 @@ def _print_repetition(free: "FreeWriting") -> None:
     ended = f", {free.too_short:,} others too short" if free.too_short else ""
     print(f"repetition: the same, {free.mean_tokens:.0f} tokens each{ended}")
     _heads("by the model", "in held-out text", "difference")
-    for unit, measures in (("tokens", free.tokens), ("characters", free.characters)):
+    units = {"tokens": dict(free.tokens), "characters": dict(free.characters)}
+    if units["tokens"].items() <= units["characters"].items():  # the tokens are characters
+        del units["tokens"]
+    for unit, measures in units.items():
         for name, compared in measures.items():
-            if unit == "tokens" or compared != free.tokens.get(name):  # of characters, both agree
-                _row(f"{_NAMES[name]}, {unit}", *_compared(compared))
+            _row(f"{_NAMES[name]}, {unit}", *_compared(compared))
 
 
 _NAMES = {

@@ -6,12 +6,14 @@ stories mostly says there who has what, where it lies, how many there are, or wh
 The stories are of the held-out part: no model has learned from their combinations.
 """
 
+import math
 from dataclasses import dataclass
+from itertools import chain, islice
 
 import numpy as np
 
 from cloche.data.batches import Tokens, TokensInMemory
-from cloche.data.stories.corpus import Continuation, story
+from cloche.data.stories.corpus import Continuation, Story, stories, story
 from cloche.data.stories.statements import first_sentence, is_statement, true_statements
 from cloche.data.stories.teller import Language
 from cloche.errors import DataError, TokenizerError
@@ -23,6 +25,8 @@ from cloche.run import LM
 SLACK = 16
 """Tokens that the model may write beyond what the stories' closing sentences take."""
 SENTENCE_ENDS = (".", "!", "?", "。", "！", "？")
+LOOKED_AT = 20
+"""Stories that are looked at for each one wanted, until enough fit into a short context."""
 _EXAMPLES = 3
 _OPENING = 200  # characters of the first story that a text has to begin with
 
@@ -44,7 +48,8 @@ class StoriesTruth:
     language: Language
     stories: int
     left_out: int
-    """Stories that are too long for the model's context, with the sentence to write."""
+    """Stories before the last one used that are too long for the model's context, with the
+    sentence to write."""
     statements: TrialEstimate
     """Share of the stories in which the model's sentence is a statement that can be checked."""
     true: TrialEstimate | None
@@ -66,8 +71,8 @@ class _Task:
 def measure_truth(lm: LM, *, language: Language, count: int, seed: int) -> StoriesTruth:
     """How the model ends `count` held-out stories of that seed, taking the likeliest token always.
 
-    DataError where no story fits into the model's context, TokenizerError where its vocabulary
-    cannot write the language.
+    Those are taken that fit into its context, which may be fewer, where it is short. DataError
+    where none does, TokenizerError where its vocabulary cannot write the language.
     """
     tasks, longest, left_out = _tasks(lm, language=language, count=count, seed=seed)
     prompts = (task.prompt for task in tasks)
@@ -113,32 +118,45 @@ def language_learned(lm: LM, training: Tokens, *, seed: int) -> Language | None:
 
 
 def _tasks(lm: LM, *, language: Language, count: int, seed: int) -> tuple[list[_Task], int, int]:
-    """The stories that fit, the most tokens to write after each, and how many do not fit."""
-    told = [story(index, seed=seed, language=language, part="held_out") for index in range(count)]
+    """The first stories that fit, the most tokens to write after each, and how many did not fit."""
     try:
-        closings = [
-            len(lm.tokenizer.encode(closing))
-            for each in told
-            for closing in (each.continuation.right, each.continuation.wrong)
-        ]
-        prompts = [_ids(lm, each.continuation.prompt) for each in told]
+        return _find_tasks(lm, language=language, count=count, seed=seed)
     except TokenizerError as exc:
         raise TokenizerError(
             f"the model cannot write the stories ({language}) whose truth is known: {exc}"
         ) from exc
-    longest = max(closings) + SLACK
-    tasks = [
-        _Task(each.index, prompt, each.continuation)
-        for each, prompt in zip(told, prompts, strict=True)
-        if len(prompt) + longest <= lm.config.context
-    ]
+
+
+def _find_tasks(
+    lm: LM, *, language: Language, count: int, seed: int
+) -> tuple[list[_Task], int, int]:
+    told = stories(language, seed=seed, part="held_out")
+    first = list(islice(told, count))
+    longest = max(_closing_tokens(lm, each) for each in first) + SLACK
+    room = lm.config.context - longest
+    tasks: list[_Task] = []
+    shortest, looked_at = math.inf, 0
+    for each in islice(chain(first, told), count * LOOKED_AT):
+        looked_at += 1
+        prompt = _ids(lm, each.continuation.prompt)
+        shortest = min(shortest, len(prompt))
+        if len(prompt) <= room and _closing_tokens(lm, each) <= longest:
+            tasks.append(_Task(each.index, prompt, each.continuation))
+        if len(tasks) == count:
+            break
     if not tasks:
         raise DataError(
             f"no story fits into the model's context of {lm.config.context} tokens: the shortest "
-            f"of {count} has {min(map(len, prompts))} tokens, and {longest} are for the sentence "
-            "that follows. Leave the stories out with --writing-stories none"
+            f"of {looked_at:,} has {shortest} tokens, and {longest} are for the sentence that "
+            "follows. Leave the stories out with --writing-stories none"
         )
-    return tasks, longest, count - len(tasks)
+    return tasks, longest, looked_at - len(tasks)
+
+
+def _closing_tokens(lm: LM, told: Story) -> int:
+    """Tokens of the story's closing sentence, the true or the wrong one."""
+    endings = (told.continuation.right, told.continuation.wrong)
+    return max(len(lm.tokenizer.encode(ending)) for ending in endings)
 
 
 def _ids(lm: LM, text: str) -> tuple[int, ...]:

@@ -98,7 +98,8 @@ class WritingReport:
     free: FreeWriting | None
     """None where the model, or the text, ends before there is anything to compare."""
     stories: StoriesTruth | None
-    """None where they were not asked for, or the model did not learn from them."""
+    """None where they were not asked for; or, for auto, the model did not learn from them or none
+    fits into its context, which is told."""
 
 
 def judge_writing(
@@ -112,6 +113,7 @@ def judge_writing(
     """
     prepared = open_own_text(lm, run)
     sizes = choose_sizes(prepared, settings, context=lm.config.context)
+    stories = _stories(lm, prepared, settings, tell=tell)
     training, held_out = (
         choose_excerpts(
             tokens,
@@ -132,7 +134,7 @@ def judge_writing(
         held_out_recitation=recitations[1],
         membership=membership,
         free=_free(lm, prepared, held_out, settings, sizes=sizes, tell=tell),
-        stories=_stories(lm, prepared, settings, tell=tell),
+        stories=stories,
     )
 
 
@@ -227,7 +229,7 @@ def _stories(
     language: Language | None
     match settings.stories:
         case "none":
-            language = None
+            return None
         case "auto":
             language = language_learned(lm, prepared.train, seed=STORIES_SEED)
         case "en" | "zh":
@@ -235,4 +237,10 @@ def _stories(
     if language is None:
         return None
     tell(f"Ending {settings.story_count} stories whose truth is known ...")
-    return measure_truth(lm, language=language, count=settings.story_count, seed=settings.seed)
+    try:
+        return measure_truth(lm, language=language, count=settings.story_count, seed=settings.seed)
+    except DataError as exc:
+        if settings.stories != "auto":
+            raise
+        tell(f"The stories are left out: {exc}")
+        return None
