@@ -427,7 +427,7 @@ def test_a_forward_with_too_few_rows_is_refused():
         ({"length_penalty": math.inf}, r"length_penalty must be in \[-10, 10\], got inf"),
         ({"min_tokens": 201}, "min_tokens 201 is more than max_tokens 200"),
         ({"max_tokens": 0}, "max_tokens must be at least 1"),
-        ({"repetition_penalty": 0.0}, r"repetition_penalty must be in \(0, 100\], got 0"),
+        ({"repetition_penalty": 0.0}, r"repetition_penalty must be in \[0.01, 100\], got 0"),
         ({"no_repeat_ngram": 0}, "no_repeat_ngram must be at least 1"),
     ],
     ids=str,

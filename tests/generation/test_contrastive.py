@@ -169,6 +169,19 @@ def test_a_model_that_gives_no_numbers_is_told():
         search(model.eval(), (1, 4), capacity=16)
 
 
+class Counted(ModelForward):
+    """What is left of a forward where the model counts: places in tables in place of vectors."""
+
+    def read(self, row: int, ids: Sequence[int], *, start: int) -> torch.Tensor:
+        return super().read(row, ids, start=start).to(torch.int64)
+
+
+def test_a_counted_model_has_no_vectors_to_compare(wide):
+    forward = Counted(wide, rows=4, capacity=CONTEXT)
+    with pytest.raises(RequestError, match="a counted model has none: use beams"):
+        find_contrastive(forward, PROMPT, ContrastiveSettings(), vocab_size=60)
+
+
 def test_one_way_in_serves_both_searches(wide):
     settings = ContrastiveSettings(max_tokens=9)
     forward = ModelForward(wide, rows=4, capacity=CONTEXT)

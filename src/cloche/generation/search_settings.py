@@ -12,7 +12,7 @@ from cloche.errors import SettingError, join_problems
 from cloche.generation.penalties import penalise_repetition
 from cloche.generation.ranges import number_problems, whole_number_problems
 
-HIGHEST_PENALTY = 100.0
+LOWEST_PENALTY, HIGHEST_PENALTY = 0.01, 100.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +47,8 @@ class SearchSettings:
             *number_problems(
                 "repetition_penalty",
                 self.repetition_penalty,
-                lowest=0.0,
+                lowest=LOWEST_PENALTY,
                 highest=HIGHEST_PENALTY,
-                above_lowest=True,
             ),
         ]
         if not found and self.min_tokens > self.max_tokens:
