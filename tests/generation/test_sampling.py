@@ -21,6 +21,7 @@ from cloche.generation import sampling
 from cloche.generation.sampling import (
     answer_generator,
     divide_by_temperature,
+    draw,
     filter_logits,
     keep_min_p,
     keep_top_k,
@@ -210,6 +211,21 @@ def test_draws_reach_every_id_of_a_large_vocabulary_evenly():
     numbers = uniforms(draws, seed=3).split(50)
     ids = torch.cat([pick(torch.zeros(50, vocab), some) for some in numbers])
     assert p_value((ids * 10 // vocab).bincount(minlength=10), torch.ones(10)) > 1e-4
+
+
+@pytest.mark.parametrize("top_k", [None, 1, 7, 30, 60])
+@pytest.mark.parametrize("others", [{}, {"top_p": 0.8, "min_p": 0.05}, {"typical_p": 0.7}])
+def test_looking_at_the_top_k_alone_draws_what_looking_at_all_draws(top_k, others):
+    logits = 2 * torch.randn(200, 60, generator=torch.Generator().manual_seed(8))
+    logits[::3] = logits[::3].round()  # whole numbers tie, also with the last of the k
+    filtered = filter_logits(logits, temperature=0.9, top_k=top_k, **others)
+    ids, logprobs = draw(logits, uniforms(200), temperature=0.9, top_k=top_k, **others)
+    assert ids.tolist() == pick(filtered, uniforms(200)).tolist()
+    expected = filtered.log_softmax(-1).gather(-1, ids[:, None])[:, 0]
+    torch.testing.assert_close(logprobs, expected, rtol=1e-4, atol=1e-6)
+    for row in range(6):
+        alone = draw(logits[[row]], uniforms(200)[[row]], temperature=0.9, top_k=top_k, **others)
+        assert (alone[0].item(), alone[1].item()) == (ids[row].item(), logprobs[row].item())
 
 
 def test_a_row_draws_the_same_alone_and_in_a_batch(logits):

@@ -13,7 +13,7 @@ from torch import Tensor
 from cloche.errors import RequestError
 from cloche.generation.request import FinishReason, GenerationRequest, TokenEvent
 from cloche.generation.rules import Rules
-from cloche.generation.sampling import answer_generator, filter_logits, pick, pick_likeliest
+from cloche.generation.sampling import answer_generator, draw, pick_likeliest
 from cloche.generation.stopping import StopFilter
 from cloche.text.tokenizer import TextStream, Tokenizer
 
@@ -94,7 +94,7 @@ class Answer:
         if self.request.temperature == 0.0:
             return int(pick_likeliest(row).item())
         uniform = torch.tensor([self.uniform(ahead)], dtype=torch.float64)
-        return int(pick(_filter(row, _settings(self)), uniform).item())
+        return int(_draw(row, uniform, _settings(self))[0].item())
 
     def accept(self, draw: Draw, *, room: bool) -> TokenEvent:
         """The event of one more token; `room` says whether the context can take another.
@@ -228,19 +228,16 @@ def draw_tokens(
     ruled, errors = _apply_rules(logits[:, :vocab_size], answers)
     uniforms = _uniforms(answers)
     ids = [-1] * len(answers)
-    filtered_logprobs: list[float | None] = [None] * len(answers)
+    filtered_logprobs = [0.0] * len(answers)
     for settings, places in _places_by_settings(answers, leave_out=errors).items():
         rows = ruled if len(places) == len(answers) else ruled[places]
         if settings.temperature == 0.0:
             drawn = pick_likeliest(rows)
             found = torch.zeros(len(places))  # a certain token
         else:
-            rows = _filter(rows, settings)
-            drawn = pick(rows, uniforms[places])
-            found = _logprobs_of(drawn, rows) if settings.logprobs else torch.zeros(len(places))
+            drawn, found = _draw(rows, uniforms[places], settings)
         for place, token_id, logprob in zip(places, drawn.tolist(), found.tolist(), strict=True):
-            ids[place] = token_id
-            filtered_logprobs[place] = logprob if settings.logprobs else None
+            ids[place], filtered_logprobs[place] = token_id, logprob
     draws = [Draw(token_id) for token_id in ids]
     for place, answer in enumerate(answers):
         wanted = answer.request.logprobs
@@ -260,26 +257,19 @@ class _Settings(NamedTuple):
     top_p: float
     min_p: float
     typical_p: float
-    logprobs: bool
 
 
 def _settings(answer: Answer) -> _Settings:
     asked = answer.request
-    return _Settings(
-        asked.temperature,
-        asked.top_k,
-        asked.top_p,
-        asked.min_p,
-        asked.typical_p,
-        asked.logprobs is not None,
-    )
+    return _Settings(asked.temperature, asked.top_k, asked.top_p, asked.min_p, asked.typical_p)
 
 
-def _filter(
-    logits: Float[Tensor, "batch vocab"], settings: _Settings
-) -> Float[Tensor, "batch vocab"]:
-    return filter_logits(
+def _draw(
+    logits: Float[Tensor, "batch vocab"], uniforms: Float64[Tensor, " batch"], settings: _Settings
+) -> tuple[Int64[Tensor, " batch"], Float[Tensor, " batch"]]:
+    return draw(
         logits,
+        uniforms,
         temperature=settings.temperature,
         top_k=settings.top_k,
         top_p=settings.top_p,
@@ -326,12 +316,6 @@ def _places_by_settings(
         if place not in leave_out:
             groups[_settings(answer)].append(place)
     return dict(groups)
-
-
-def _logprobs_of(
-    ids: Int64[Tensor, " batch"], logits: Float[Tensor, "batch vocab"]
-) -> Float[Tensor, " batch"]:
-    return logits.log_softmax(dim=-1).gather(-1, ids[:, None])[:, 0]
 
 
 def _with_logprobs(

@@ -132,6 +132,42 @@ def filter_logits(
     return keep_typical(keep_min_p(keep_top_p(logits, top_p), min_p), typical_p)
 
 
+def draw(
+    logits: Float[Tensor, "batch vocab"],
+    uniforms: Float64[Tensor, " batch"],
+    *,
+    temperature: float,
+    top_k: int | None = None,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+    typical_p: float = 1.0,
+) -> tuple[Int64[Tensor, " batch"], Float[Tensor, " batch"]]:
+    """One id a row, drawn from what `filter_logits` keeps, and its log probability there.
+
+    Where top-k keeps a small part of the vocabulary, the filters behind it look at that part alone.
+    """
+    if top_k is None or top_k >= logits.shape[-1]:
+        filtered = filter_logits(
+            logits, temperature=temperature, top_p=top_p, min_p=min_p, typical_p=typical_p
+        )
+        return _pick(filtered, uniforms)
+    scaled = divide_by_temperature(logits.float(), temperature)
+    ranked, order = scaled.topk(top_k, dim=-1)
+    kept = (scaled >= ranked[:, -1:]).sum(dim=-1)  # more than k where some tie with the last
+    ids = torch.empty_like(kept)
+    logprobs = torch.empty_like(ranked[:, 0])
+    # rows of as many tokens together: a row's sums must not depend on how many another one keeps
+    for count in kept.unique().tolist():
+        rows = (kept == count).nonzero()[:, 0]
+        found = order[rows] if count == top_k else scaled[rows].topk(count, dim=-1).indices
+        candidates = found.sort(dim=-1).values
+        few = scaled[rows[:, None], candidates]
+        few = keep_typical(keep_min_p(keep_top_p(few, top_p), min_p), typical_p)
+        drawn, logprobs[rows] = _pick(few, uniforms[rows.to(uniforms.device)])
+        ids[rows] = candidates.gather(-1, drawn[:, None])[:, 0]
+    return ids, logprobs
+
+
 def pick(
     logits: Float[Tensor, "batch vocab"], uniforms: Float64[Tensor, " batch"]
 ) -> Int64[Tensor, " batch"]:
@@ -140,15 +176,7 @@ def pick(
     The number falls into some id's share of the unit interval. So what a row draws depends on its
     logits and its number, never on the batch, and the same number draws the same on every device.
     """
-    probs = logits.float().softmax(dim=-1)
-    # float64: 100,000 float32 additions would move the borders between the ids
-    reached = probs.cumsum(dim=-1, dtype=torch.float64)
-    whole = reached[:, -1:]
-    target = uniforms.to(logits.device)[:, None] * whole
-    # rounding must not reach the whole, beyond which there is no id
-    target = torch.minimum(target, torch.nextafter(whole, torch.zeros_like(whole)))
-    # the first id beyond the target; an id of probability 0 never goes beyond, so is never drawn
-    return torch.searchsorted(reached, target, right=True)[:, 0]
+    return _pick(logits, uniforms)[0]
 
 
 def pick_likeliest(logits: Float[Tensor, "batch vocab"]) -> Int64[Tensor, " batch"]:
@@ -160,6 +188,22 @@ def answer_generator(seed: int, choice: int) -> torch.Generator:
     """The random numbers of one answer: a pure function of the request's seed and the choice."""
     digest = hashlib.sha256(f"{seed}:{choice}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+def _pick(
+    logits: Float[Tensor, "batch vocab"], uniforms: Float64[Tensor, " batch"]
+) -> tuple[Int64[Tensor, " batch"], Float[Tensor, " batch"]]:
+    """What `pick` draws, and the log probability of each."""
+    probs = logits.float().softmax(dim=-1)
+    # float64: 100,000 float32 additions would move the borders between the ids
+    reached = probs.cumsum(dim=-1, dtype=torch.float64)
+    whole = reached[:, -1:]
+    target = uniforms.to(logits.device)[:, None] * whole
+    # rounding must not reach the whole, beyond which there is no id
+    target = torch.minimum(target, torch.nextafter(whole, torch.zeros_like(whole)))
+    # the first id beyond the target; an id of probability 0 never goes beyond, so is never drawn
+    ids = torch.searchsorted(reached, target, right=True)
+    return ids[:, 0], probs.gather(-1, ids)[:, 0].log()
 
 
 def _nucleus(
