@@ -147,7 +147,9 @@ def search(lm: "LM", request: GenerationRequest, settings: "Search") -> list[Fou
     capacity = min(lm.config.context, len(request.prompt) + settings.max_tokens)
     require_memory(lm, settings, capacity=capacity)
     stop_ids = lm.stop_ids if request.stop_ids is None else request.stop_ids
-    stops = StopTexts(lm.tokenizer, request.prompt, stops=request.stop)
+    stops = StopTexts(
+        lm.tokenizer, request.prompt, stops=request.stop, min_tokens=settings.min_tokens
+    )
     found = find_continuations(
         lm.forward(rows=settings.rows, capacity=capacity),
         request.prompt,
