@@ -66,7 +66,7 @@ def _score(
     lm: LM, batch: Sequence[tuple[int, ...]], wanted: Sequence[tuple[int, Sequence[int]]]
 ) -> list[tuple[float, bool]]:
     """The results of continuations, each of which ends one after its row of the batch."""
-    device = lm.model.embed_tokens.weight.device
+    device = next(lm.model.parameters()).device
     longest = len(batch[0])
     padded = [[*ids, *[0] * (longest - len(ids))] for ids in batch]
     hidden = lm.model.hidden(torch.tensor(padded, device=device))

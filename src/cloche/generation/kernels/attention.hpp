@@ -171,7 +171,8 @@ inline void look_back_together(Lookers& own, const Number* keys, const Number* v
   own.totals = Floats{};
   for (int d = 0; d < padded; d++) own.found[d] = Floats{};
   for (int i = 0; i < LANES; i++) own.positions[i] = position + i;
-  const int begin = window ? std::max(0, position - window + 1) : 0;
+  // whole parts from the first token on, so that a sum does not depend on where the prompt is cut
+  const int begin = window ? std::max(0, position - window + 1) / KEYS_AT_ONCE * KEYS_AT_ONCE : 0;
   for (int first = begin; first <= last; first += KEYS_AT_ONCE) {
     const int count = std::min(KEYS_AT_ONCE, last - first + 1);
     for (int t = 0; t < count; t++)

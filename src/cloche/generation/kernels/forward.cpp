@@ -146,6 +146,15 @@ void Forward::add_up(const Matrix& matrix, const float* block, int vectors, floa
 // `rows` are [count][length], zeros behind what counts, up to the matrix's inputs.
 Inputs Forward::prepare(const Matrix& matrix, const float* rows, int length, Scratch& own) {
   const int inputs = matrix.inputs, groups = inputs / INT4_GROUP;
+  if (prompt && multiplies_pairs(matrix)) {
+    const int blocks = (count + PAIR_VECTORS - 1) / PAIR_VECTORS;
+    team.share(blocks, 1, [&](int begin, int end) {
+      for (int b = begin; b < end; b++)
+        pair_up(rows, length, b * PAIR_VECTORS, count, inputs,
+                pairs.data() + (size_t)b * PAIR_VECTORS * inputs / 2);
+    });
+    return {nullptr, nullptr, pairs.data(), PAIR_VECTORS * inputs / 2};
+  }
   if (together()) {
     const int vectors = padded_count(count);
     const float* block = rows;
@@ -159,15 +168,6 @@ Inputs Forward::prepare(const Matrix& matrix, const float* rows, int length, Scr
       add_up(matrix, block, vectors, own.totals.data());
     }
     return {block, own.totals.data(), nullptr, 0};
-  }
-  if (prompt && multiplies_pairs(matrix)) {
-    const int blocks = (count + PAIR_VECTORS - 1) / PAIR_VECTORS;
-    team.share(blocks, 1, [&](int begin, int end) {
-      for (int b = begin; b < end; b++)
-        pair_up(rows, length, b * PAIR_VECTORS, count, inputs,
-                pairs.data() + (size_t)b * PAIR_VECTORS * inputs / 2);
-    });
-    return {nullptr, nullptr, pairs.data(), PAIR_VECTORS * inputs / 2};
   }
   const int blocks = (count + MOST_VECTORS - 1) / MOST_VECTORS;
   team.share(blocks, 1, [&](int begin, int end) {
@@ -369,8 +369,8 @@ void Forward::run(const Cache& cache, const Token* tokens, int given, bool is_pr
     normed.assign((size_t)count * length, 0.0f);
     numbers.resize((size_t)padded * most);
     totals.resize((size_t)padded * most / INT4_GROUP);
-    pairs.resize((size_t)whole(count, PAIR_VECTORS) * most / 2);
   }
+  if (prompt) pairs.resize((size_t)whole(count, PAIR_VECTORS) * most / 2);
   for (Scratch& own : scratch) own.rows.assign(together() ? (size_t)count * length : 0, 0.0f);
   team.run([&](int me) {
     Scratch& own = scratch[me];
@@ -405,7 +405,6 @@ void Forward::head(const float* hidden, int given, float* logits) {
   if (!together()) {
     numbers.resize((size_t)padded * length);
     totals.resize((size_t)padded * length / INT4_GROUP);
-    pairs.resize((size_t)whole(count, PAIR_VECTORS) * length / 2);
   }
   team.run([&](int me) {
     product(model.head, prepare(model.head, normed.data(), length, scratch[me]),

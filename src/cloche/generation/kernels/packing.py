@@ -23,7 +23,7 @@ class Kind(IntEnum):
     INT4 = 3
 
 
-GROUPS = {Kind.FLOAT32: 2, Kind.BFLOAT16: 2, Kind.INT8: INT8_GROUP, Kind.INT4: INT4_GROUP}
+GROUPS = {Kind.FLOAT32: LANES, Kind.BFLOAT16: LANES, Kind.INT8: INT8_GROUP, Kind.INT4: INT4_GROUP}
 """Inputs are padded to a multiple of this."""
 
 

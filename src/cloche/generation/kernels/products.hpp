@@ -23,7 +23,7 @@ struct Matrix {
   const void* scales;  // int8: float32 [tile][group][16]; int4: words of (scale, minimum)
   const float* bias;   // [16 x tiles], or none
   int32_t tiles;
-  int32_t inputs;  // a multiple of the group, of two at least
+  int32_t inputs;  // a multiple of the group, and of sixteen
   int32_t kind;
 };
 
