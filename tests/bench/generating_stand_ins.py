@@ -34,6 +34,7 @@ class KnownGenerator(GeneratorProcess):
             "context": 1000,
             "start_seconds": 2.0,
             "first_seconds": 1.5,
+            "notes": ["slow here"] if setup.precision == "int4" else [],
         }
         type(self).alive += 1
         type(self).most_alive = max(type(self).alive, type(self).most_alive)

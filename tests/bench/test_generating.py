@@ -120,6 +120,13 @@ def test_the_screen_shows_speeds_shares_ratios_starts_and_memory():
     assert "2.0 s, of it 1.5 s for the first tokens    0.70 GB (0.20 GB)  0.250 GB" in shown
 
 
+def test_what_a_side_says_of_itself_is_told_and_shown():
+    told = []
+    found = bench_generating(CONDITIONS, tell=told.append)
+    assert any(line.endswith("\ncloche int4: slow here") for line in told)
+    assert found.lines()[-1] == "  cloche int4: slow here"
+
+
 def test_files_are_timed_beside_the_others(tmp_path):
     pytest.importorskip("xllamacpp")
     path = tmp_path / "model.gguf"

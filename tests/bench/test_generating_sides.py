@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,8 @@ from cloche.bench.generators import (
 from cloche.bench.processes import BandwidthProcess, SideProcess
 from cloche.bench.processes import make_model as make_model_apart
 from cloche.errors import CheckpointError, ClocheError
+from cloche.generation.kernels import choosing
+from cloche.generation.kernels.building import KernelError
 from cloche.model.config import ModelConfig, ModelOptions
 from cloche.model.presets import complete
 from cloche.planning.flops import parameter_count
@@ -139,9 +141,9 @@ def test_llama_cpp_writes_what_was_asked_in_a_process_of_its_own(gguf):
         assert side.about["vocab_size"] >= 40
         assert side.about["context"] == 64
         for batch in (1, 3):
-            work = Work(batch, 5, 12)
+            work = Work(batch, 5, 50)  # so tiny a model is else done before the next prompt comes
             times = side.write(work.draw(1, vocab_size=40))
-            assert [len(answer) for answer in times] == [12] * batch
+            assert [len(answer) for answer in times] == [50] * batch
             assert all(answer == sorted(answer) and answer[0] > 0 for answer in times)
             assert work.seconds_per_token(times) > 0
         assert len(side.write(Work(1, 20, 1).draw(1, vocab_size=40))[0]) == 1
@@ -177,6 +179,31 @@ def test_tokens_that_end_within_a_character_fill_the_longest_waits(heard, count,
     assert fill_in(heard, count) == pytest.approx(wanted)
 
 
+def test_cloche_without_kernels_says_that_it_is_slow(folder, monkeypatch):
+    def fail(*_args, **_more):
+        raise KernelError("there is no compiler")
+
+    monkeypatch.setattr(choosing, "load_library", fail)
+    answers: list[dict] = []
+    lines = [json.dumps(asdict(cloche_setup(folder)))]
+    serve_writing(generating_cloche.build_generator, iter(lines), answers.append)
+    (note,) = answers[0]["notes"]
+    assert "slower: there is no compiler" in note
+
+
+def test_cloche_keeps_its_kernels_where_it_is_told(folder, monkeypatch, tmp_path):
+    asked = []
+
+    def note(folder, **_more):
+        asked.append(folder)
+        raise KernelError("this is not about them")
+
+    monkeypatch.setattr(choosing, "load_library", note)
+    setup = replace(cloche_setup(folder), kernels=str(tmp_path))
+    generating_cloche.build_generator(setup).write(Writing([[1]], new_tokens=2, room=3))
+    assert asked == [tmp_path]
+
+
 def test_a_process_says_what_it_is_and_how_long_it_took_to_start(folder):
     with GeneratorProcess(cloche_setup(folder)) as side:
         assert side.about["start_seconds"] > side.about["first_seconds"] > 0
@@ -210,6 +237,7 @@ def test_requests_are_answered_in_order(folder):
         json.dumps({"ask": "memory"}),
     ]
     serve_writing(generating_cloche.build_generator, iter(lines), answers.append)
+    assert all("compiling" in note for note in answers[0]["notes"])
     assert answers[0]["parameters"] == parameter_count(CONFIG)
     assert len(answers[1]["times"][0]) == 4
     assert answers[2]["peak_bytes"] > 0

@@ -6,6 +6,7 @@ from cloche.bench import generating, processes
 from cloche.bench.generating_result import GenerationResult
 from cloche.bench.generating_works import Lengths, Work
 from cloche.bench.paired import Timing
+from cloche.cli.environment import cache_folder
 from cloche.cli.main import main
 
 
@@ -19,7 +20,7 @@ def asked(monkeypatch) -> list:
         found.append(conditions)
         tell("every side has been timed")
         names = [setup.name for setup in conditions.setups()]
-        about = {"weight_bytes": 1_000_000, "start_seconds": 2.0, "first_seconds": 1.0}
+        about = {"weight_bytes": 1_000_000, "start_seconds": 2.0, "first_seconds": 1.0, "notes": []}
         works = conditions.lengths.works(list(conditions.batches), context=1000)
         return GenerationResult(
             source=conditions.source,
@@ -54,6 +55,7 @@ def test_what_is_asked_for_reaches_the_benchmark(asked, tmp_path, capsys):
     assert conditions.lengths == Lengths(5, 7, 9)
     assert (conditions.threads, conditions.rounds, conditions.device) == (2, 2, "cpu")
     assert conditions.seconds == 0.5
+    assert conditions.kernels == str(cache_folder() / "kernels")
     captured = capsys.readouterr()
     values = json.loads(captured.out)
     assert values["decode"][0]["sides"]["cloche int8"]["tokens_per_second"] == 100.0

@@ -51,13 +51,15 @@ class Conditions:
     rounds: int = 3
     seconds: float = 1.0
     """Of each side in each turn, at least; answers are whole."""
+    kernels: str | None = None
+    """Where cloche keeps what it compiles; in the user's cache when not given."""
     bandwidth_bytes: int = 1 << 30
     """Of the array that is read."""
 
     def setups(self) -> list[GeneratorSetup]:
         """What the process of each side is told."""
         sides = [
-            GeneratorSetup(engine, self.source, precision, self.threads, self.device)
+            GeneratorSetup(engine, self.source, precision, self.threads, self.device, self.kernels)
             for engine, precision in (side.split() for side in self.sides)
         ]
         names = [Path(path).name for path in self.gguf]
@@ -95,7 +97,6 @@ def bench_generating(conditions: Conditions, *, tell: Tell) -> GenerationResult:
     """
     conditions.check()
     with ExitStack() as stack:
-        memory = stack.enter_context(_start_bandwidth(conditions))
         sides: dict[str, GeneratorProcess] = {}
         for setup in conditions.setups():
             sides[setup.name] = stack.enter_context(GeneratorProcess(setup))
@@ -104,6 +105,7 @@ def bench_generating(conditions: Conditions, *, tell: Tell) -> GenerationResult:
         context = min(side.about["context"] for side in sides.values())
         works = conditions.lengths.works(list(conditions.batches), context=context)
         vocab_size = min(side.about["vocab_size"] for side in sides.values())
+        memory = stack.enter_context(_start_bandwidth(conditions))
         ways: list[dict[str, float]] = []
         timed: dict[str, Callable[[], float]] = {_MEMORY: partial(_read, memory, ways)}
         for work in works:
@@ -215,7 +217,8 @@ def _speed(name: str, seconds: float) -> str:
 
 def _started(side: GeneratorProcess) -> str:
     about = side.about
-    return (
+    ready = (
         f"{side.setup.name}: ready after {about['start_seconds']:.1f} s, of which the first tokens "
         f"took {about['first_seconds']:.1f} s"
     )
+    return "\n".join([ready, *(f"{side.setup.name}: {note}" for note in about["notes"])])

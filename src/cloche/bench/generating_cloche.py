@@ -2,6 +2,7 @@
 
 import time
 from functools import partial
+from pathlib import Path
 
 import torch
 
@@ -17,7 +18,15 @@ from cloche.run import LM, load
 def build_generator(setup: GeneratorSetup) -> Generator:
     """The model through `cloche.load` and its engine. Raises ClocheError as they do."""
     torch.set_num_threads(setup.threads)
-    lm = load(setup.source, precision=setup.precision, device=setup.device)
+    notes: list[str] = []
+    lm = load(
+        setup.source,
+        precision=setup.precision,
+        device=setup.device,
+        kernels=None if setup.kernels is None else Path(setup.kernels),
+        warn=notes.append,
+        tell=notes.append,
+    )
     config = lm.config
     share = config.experts_used / config.experts if config.experts else 1.0
     return Generator(
@@ -27,6 +36,7 @@ def build_generator(setup: GeneratorSetup) -> Generator:
         vocab_size=min(config.vocab_size, lm.tokenizer.vocab_size),
         context=config.context,
         peak_bytes=peak_tensor_bytes if setup.device == "cuda" else peak_resident_bytes,
+        notes=notes,
     )
 
 

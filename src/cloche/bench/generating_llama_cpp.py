@@ -81,14 +81,14 @@ def _start(path: Path, threads: int, rows: int, tokens: int) -> Any:
 class _Answer:
     """What is heard of one answer, and when."""
 
-    def __init__(self, began: float) -> None:
-        self._began = began
+    def __init__(self) -> None:
+        self.began = 0.0
         self._moments: list[float] = []
         self._last: dict[str, Any] = {}
 
     def hear(self, chunk: dict[str, Any]) -> bool:
         """Note a piece of the answer; it is to go on."""
-        self._moments.append(time.perf_counter() - self._began)
+        self._moments.append(time.perf_counter() - self.began)
         self._last = chunk
         return False
 
@@ -127,10 +127,16 @@ def _write(start: Start, servers: dict[tuple[int, int], Any], writing: Writing) 
     shape = (len(writing.prompts), writing.room)
     server = servers.get(shape) or start(*shape)
     servers[shape] = server
-    began = time.perf_counter()
-    answers = [_Answer(began) for _ in writing.prompts]
+    answers = [_Answer() for _ in writing.prompts]
+
+    def begin() -> None:
+        began = time.perf_counter()
+        for answer in answers:
+            answer.began = began
+
+    together = threading.Barrier(len(answers), action=begin)
     threads = [
-        threading.Thread(target=_ask, args=(server, prompt, writing.new_tokens, answer))
+        threading.Thread(target=_ask, args=(server, prompt, writing.new_tokens, answer, together))
         for prompt, answer in zip(writing.prompts, answers, strict=True)
     ]
     for thread in threads:
@@ -140,7 +146,9 @@ def _write(start: Start, servers: dict[tuple[int, int], Any], writing: Writing) 
     return [answer.times() for answer in answers]
 
 
-def _ask(server: Any, prompt: list[int], new_tokens: int, answer: _Answer) -> None:
+def _ask(
+    server: Any, prompt: list[int], new_tokens: int, answer: _Answer, together: threading.Barrier
+) -> None:
     request = {
         "prompt": prompt,
         "n_predict": new_tokens,
@@ -149,6 +157,7 @@ def _ask(server: Any, prompt: list[int], new_tokens: int, answer: _Answer) -> No
         "cache_prompt": False,
         "stream": True,
     }
+    together.wait()
     server.handle_completions(request, answer.hear)
 
 

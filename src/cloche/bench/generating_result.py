@@ -142,6 +142,8 @@ class GenerationResult:
                 f"{about['first_seconds']:.1f} s for the first tokens  {peak:6.2f} GB "
                 f"({before:.2f} GB)  {about['weight_bytes'] / GIGA:.3f} GB"
             )
+        for name, about in self.about.items():
+            yield from (f"  {name}: {note}" for note in about["notes"])
 
 
 def _title(work: Work) -> str:

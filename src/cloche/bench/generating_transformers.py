@@ -14,7 +14,7 @@ from cloche.bench.generating_cloche import peak_tensor_bytes
 from cloche.bench.generating_weights import bytes_read_per_token
 from cloche.bench.generators import Generator, GeneratorSetup, Times, Writing, generate_on_request
 from cloche.bench.processes import peak_resident_bytes
-from cloche.run import DTYPES, warn_in_python
+from cloche.run import DTYPES
 from cloche.weights.manifest import MANIFEST, verify_model
 from cloche.weights.opening import folders_to_try, open_first_whole
 
@@ -24,8 +24,9 @@ _EXPERTS_USED, _EXPERTS = "num_experts_per_tok", ("num_experts", "num_local_expe
 def build_generator(setup: GeneratorSetup) -> Generator:
     """The same checkpoint that cloche opens. Raises CheckpointError where there is none."""
     torch.set_num_threads(setup.threads)
-    folders = folders_to_try(Path(setup.source), "best", warn=warn_in_python)
-    folder = open_first_whole(folders, _whole, warn=warn_in_python)
+    notes: list[str] = []
+    folders = folders_to_try(Path(setup.source), "best", warn=notes.append)
+    folder = open_first_whole(folders, _whole, warn=notes.append)
     model: Any = transformers.AutoModelForCausalLM.from_pretrained(
         folder, dtype=DTYPES[setup.precision], local_files_only=True
     )
@@ -40,6 +41,7 @@ def build_generator(setup: GeneratorSetup) -> Generator:
         vocab_size=config.vocab_size,
         context=config.max_position_embeddings,
         peak_bytes=peak_tensor_bytes if setup.device == "cuda" else peak_resident_bytes,
+        notes=notes,
     )
 
 

@@ -8,7 +8,7 @@ moment the prompts are given until the caller holds each token.
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
@@ -40,6 +40,8 @@ class GeneratorSetup:
     """Of the weights; of llama.cpp, what the file is called: it has its own."""
     threads: int
     device: str = "cpu"
+    kernels: str | None = None
+    """Where cloche keeps what it compiles; in the user's cache when not given."""
 
     @property
     def name(self) -> str:
@@ -70,6 +72,8 @@ class Generator:
     vocab_size: int
     context: int
     peak_bytes: Callable[[], int] = peak_resident_bytes
+    notes: list[str] = field(default_factory=list)
+    """What was said while it was built and wrote first: that it is slow here, and why."""
 
 
 class GeneratorProcess(SideProcess):
@@ -77,7 +81,7 @@ class GeneratorProcess(SideProcess):
 
     `about` tells `weight_bytes`, `vocab_size`, `context`, and how long its start took:
     `start_seconds` from the start of the process until then, of which `first_seconds` went into the
-    first tokens.
+    first tokens; and `notes`, what was said meanwhile.
     """
 
     def __init__(self, setup: GeneratorSetup) -> None:
@@ -131,6 +135,7 @@ def serve_writing(
             "vocab_size": generator.vocab_size,
             "context": generator.context,
             "first_seconds": time.perf_counter() - began,
+            "notes": generator.notes,
         }
     )
     for line in requests:

@@ -71,6 +71,7 @@ def generate(command: BenchGenerate) -> int:
         device=command.device,
         rounds=command.rounds,
         seconds=command.seconds,
+        kernels=str(cache_folder() / "kernels"),
     )
     conditions.check()
     if command.run is None and conditions.sides:
