@@ -24,6 +24,7 @@ def known(monkeypatch) -> type[KnownGenerator]:
 
     monkeypatch.setattr(generating, "GeneratorProcess", Known)
     monkeypatch.setattr(generating, "BandwidthProcess", KnownBandwidth)
+    monkeypatch.setattr(generating, "_REST_SECONDS", 0.0)
     return Known
 
 
