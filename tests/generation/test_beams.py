@@ -229,64 +229,6 @@ def test_where_there_are_fewer_continuations_than_beams_all_come():
     assert sorted(one.ids for one in found) == [(0,), (1,), (2,), (3,), (4,)]
 
 
-def groups_without_a_cache(model, prompt, *, size, groups, penalty, most, stop, n):
-    """The scores and ids of the `n` best, found with no cache and no tensor kept.
-
-    Written from the paper: each group is a beam search over log probabilities less the penalty
-    for tokens that earlier groups took at this step; all text is read anew for each token.
-    """
-    state = [{"live": [((), 0.0)], "ended": []} for _ in range(groups)]
-    for length in range(1, most + 1):
-        taken: list[int] = []
-        for group in state:
-            options = []
-            for ids, total in group["live"]:
-                with torch.inference_mode():
-                    row = model(torch.tensor([[*prompt, *ids]]))[0, -1].log_softmax(dim=-1).tolist()
-                options += [
-                    (total + value - penalty * taken.count(token), (*ids, token))
-                    for token, value in enumerate(row)
-                ]
-            options.sort(reverse=True)
-            ends = [o for o in options[:size] if o[1][-1] == stop or length == most]
-            group["ended"] += [(total / length, ids) for total, ids in ends]
-            group["ended"] = sorted(group["ended"], reverse=True)[:size]
-            going_on = [o for o in options if o[1][-1] != stop][:size]
-            group["live"] = [(ids, total) for total, ids in going_on]
-            taken += [ids[-1] for _, ids in going_on]
-            full = len(group["ended"]) == size
-            if full and going_on and going_on[0][0] / length <= group["ended"][-1][0]:
-                group["live"] = []  # the best beam, were it to end now, would come last
-    return sorted((one for group in state for one in group["ended"]), reverse=True)[:n]
-
-
-@pytest.mark.parametrize(("beams", "groups"), [(4, 2), (6, 3), (3, 3)])
-@pytest.mark.parametrize("penalty", [0.0, 0.7, 5.0])
-def test_groups_find_what_a_search_without_a_cache_finds(pair, beams, groups, penalty):
-    mine, _ = pair
-    asked = {"groups": groups, "diversity_penalty": penalty}
-    found = search(mine, PROMPTS[1], stop_ids=(3,), beams=beams, n=beams, max_tokens=8, **asked)
-    expected = groups_without_a_cache(
-        mine,
-        PROMPTS[1],
-        size=beams // groups,
-        groups=groups,
-        penalty=penalty,
-        most=8,
-        stop=3,
-        n=beams,
-    )
-    assert sorted(one.ids for one in found) == sorted(ids for _, ids in expected)
-    assert [one.score for one in found] == pytest.approx([s for s, _ in expected], rel=1e-4)
-
-
-def test_groups_of_one_with_a_high_penalty_take_different_tokens_at_every_step(pair):
-    mine, _ = pair
-    asked = {"groups": 4, "diversity_penalty": 1000.0}
-    found = search(mine, PROMPTS[0], stop_ids=(), beams=4, n=4, max_tokens=10, **asked)
-    assert all(len(set(step)) == 4 for step in zip(*(one.ids for one in found), strict=True))
-
-
 def test_a_full_context_ends_an_answer_with_length():
     model = tiny_model(context=16)
     found = search(model, (1,) * 14, stop_ids=(), capacity=16, beams=2, n=2, max_tokens=50)
@@ -412,32 +354,3 @@ def test_a_forward_with_too_few_rows_is_refused():
     forward = ModelForward(tiny_model(), rows=3, capacity=16)
     with pytest.raises(SettingError, match="needs 4 rows, and the forward has 3"):
         find_beams(forward, (1,), BeamSettings(beams=4), vocab_size=5)
-
-
-@pytest.mark.parametrize(
-    ("asked", "said"),
-    [
-        ({"beams": 0}, "beams must be at least 1, got 0"),
-        ({"beams": True}, "beams must be a whole number, 1 or more, got True"),
-        ({"n": 5}, "n 5 is more than 4 beams can find"),
-        ({"groups": 3}, "4 beams cannot be divided evenly into 3 groups"),
-        ({"diversity_penalty": 0.5}, "needs groups to tell apart"),
-        ({"groups": 2, "diversity_penalty": -0.5}, "diversity_penalty must be in"),
-        ({"length_penalty": math.nan}, r"length_penalty must be in \[-10, 10\], got nan"),
-        ({"length_penalty": math.inf}, r"length_penalty must be in \[-10, 10\], got inf"),
-        ({"min_tokens": 201}, "min_tokens 201 is more than max_tokens 200"),
-        ({"max_tokens": 0}, "max_tokens must be at least 1"),
-        ({"repetition_penalty": 0.0}, r"repetition_penalty must be in \[0.01, 100\], got 0"),
-        ({"no_repeat_ngram": 0}, "no_repeat_ngram must be at least 1"),
-    ],
-    ids=str,
-)
-def test_settings_out_of_range_are_refused_by_name(asked, said):
-    with pytest.raises(SettingError, match=said):
-        BeamSettings(**asked)
-
-
-def test_all_problems_are_told_at_once():
-    with pytest.raises(SettingError) as told:
-        BeamSettings(beams=0, length_penalty=math.nan, max_tokens=0, repetition_penalty=-1.0)
-    assert "4 settings cannot be used" in str(told.value)
