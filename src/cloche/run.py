@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from cloche.errors import CheckpointError, RequestError, RunError, SettingError, TokenizerError
+from cloche.generation.asking import Asked, make_request
 from cloche.generation.engine import Engine
 from cloche.generation.forward import Forward, ModelForward
 from cloche.generation.kernels.building import default_folder
 from cloche.generation.kernels.choosing import Forwards, say_nothing
-from cloche.generation.request import GenerationRequest
 from cloche.generation.speculation import Guesser
 from cloche.model.build import LanguageModel, parameter_count
 from cloche.model.config import ModelConfig
@@ -80,64 +80,20 @@ class LM:
         device = next(self.model.parameters()).device
         return self.model(torch.tensor([list(ids)], device=device))[0].float()
 
-    def generate(
-        self,
-        prompt: str = "",
-        *,
-        max_new_tokens: int = 200,
-        temperature: float = 0.8,
-        top_k: int | None = None,
-        top_p: float = 1.0,
-        min_p: float = 0.0,
-        seed: int | None = None,
-        greedy: bool = False,
-        stop: str | Sequence[str] = (),
-    ) -> str:
+    def generate(self, prompt: str = "", **asked: Unpack[Asked]) -> str:
         """What the model writes after `prompt` (which is not repeated).
 
+        Of 200 tokens at most, at temperature 0.8, where `asked` says nothing else: see `Asked`.
         The same `seed` gives the same text; without one it differs each time. `greedy` takes the
         likeliest token at every step. The answer ends at an end-of-text token or a `stop` text.
         """
-        pieces = self.stream(
-            prompt,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            min_p=min_p,
-            seed=seed,
-            greedy=greedy,
-            stop=stop,
-        )
-        return "".join(pieces)
+        return "".join(self.stream(prompt, **asked))
 
-    def stream(
-        self,
-        prompt: str = "",
-        *,
-        max_new_tokens: int = 200,
-        temperature: float = 0.8,
-        top_k: int | None = None,
-        top_p: float = 1.0,
-        min_p: float = 0.0,
-        seed: int | None = None,
-        greedy: bool = False,
-        stop: str | Sequence[str] = (),
-    ) -> Iterator[str]:
+    def stream(self, prompt: str = "", **asked: Unpack[Asked]) -> Iterator[str]:
         """The same text as `generate`, in pieces as they are written; never half a character."""
-        ids = self.prompt_ids(prompt)
-        request = GenerationRequest(
-            prompt=ids,
-            max_tokens=max_new_tokens,
-            temperature=0.0 if greedy else temperature,
-            top_k=top_k,
-            top_p=top_p,
-            min_p=min_p,
-            seed=seed,
-            stop=(stop,) if isinstance(stop, str) else tuple(stop),
-        )
-        events = self.engine(tokens=len(ids) + max_new_tokens).stream(request)
-        return (event.text for event in events if event.text)
+        request = make_request(self.prompt_ids(prompt), asked, tokenizer=self.tokenizer)
+        engine = self.engine(tokens=len(request.prompt) + request.max_tokens)
+        return (event.text for event in engine.stream(request) if event.text)
 
     def engine(
         self, *, rows: int = 1, tokens: int | None = None, guesser: Guesser | None = None

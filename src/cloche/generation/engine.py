@@ -28,6 +28,7 @@ from cloche.generation.answers import Answer, draw_tokens, stream_behind
 from cloche.generation.forward import Forward, ModelForward, Place
 from cloche.generation.request import FinishReason, GenerationRequest, TokenEvent
 from cloche.generation.rows import Row, Rows
+from cloche.generation.rules import require_tokenizer
 from cloche.generation.speculation import Guesser, Writing
 from cloche.generation.waiting import Waiting
 from cloche.model.build import LanguageModel
@@ -117,6 +118,7 @@ class Engine:
         QueueFullError where too much is waiting.
         """
         self._check(request)
+        self._waiting.require_room(_most_tokens(request))
         seed = secrets.randbits(63) if request.seed is None else request.seed
         answers = [
             Answer(
@@ -135,8 +137,7 @@ class Engine:
 
     def has_room(self, request: GenerationRequest) -> bool:
         """Whether `submit` would take a request now."""
-        tokens = request.n * (len(request.prompt) + request.max_tokens)
-        return self._waiting.has_room(tokens)
+        return self._waiting.has_room(_most_tokens(request))
 
     def cancel(self, request_id: int) -> None:
         """End a request and free its rows at once; no more events come of it.
@@ -219,6 +220,7 @@ class Engine:
                 f"the prompt holds the id {foreign[0]}, but the model knows 0 to "
                 f"{vocab_size - 1}: was it encoded with another tokenizer?"
             )
+        require_tokenizer(request, self._tokenizer)
 
     def _admit(self) -> None:
         """Give free rows to waiting answers, each request in its turn."""
@@ -354,6 +356,10 @@ class Engine:
 def kept_when_sliding(context: int) -> int:
     """How many of the newest tokens stay when a full context of this size slides on."""
     return max(1, int(context * KEPT_WHEN_SLIDING))
+
+
+def _most_tokens(request: GenerationRequest) -> int:
+    return request.n * (len(request.prompt) + request.max_tokens)
 
 
 def _stop_ids(tokenizer: Tokenizer) -> tuple[int, ...]:

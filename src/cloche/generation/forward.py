@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor
 
 from cloche.model.build import LanguageModel
@@ -38,7 +38,7 @@ class Forward(Protocol):
     own_threads: bool
     """Whether it computes with threads that are not PyTorch's."""
 
-    def hidden(self, places: Sequence[Place]) -> Float[Tensor, "batch dim"]:
+    def hidden(self, places: Sequence[Place]) -> Num[Tensor, "batch dim"]:
         """A vector for each place, after the final norm; its keys and values are kept.
 
         Several places of one row stand behind one another, in order. What the row held from the
@@ -46,11 +46,11 @@ class Forward(Protocol):
         """
         ...
 
-    def head(self, hidden: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch vocab"]:
+    def head(self, hidden: Num[Tensor, "batch dim"]) -> Float[Tensor, "batch vocab"]:
         """Logits of the token after each, in float32."""
         ...
 
-    def read(self, row: int, ids: Sequence[int], *, start: int) -> Float[Tensor, "time dim"]:
+    def read(self, row: int, ids: Sequence[int], *, start: int) -> Num[Tensor, "time dim"]:
         """The same as `hidden`, for many tokens of one row from position `start` on."""
         ...
 
@@ -79,7 +79,7 @@ class ModelForward:
         for _ in range(rows):
             self._cache.allocate()
 
-    def hidden(self, places: Sequence[Place]) -> Float[Tensor, "batch dim"]:
+    def hidden(self, places: Sequence[Place]) -> Num[Tensor, "batch dim"]:
         """A vector for each place, after the final norm; its keys and values are kept."""
         runs: dict[int, list[Place]] = {}
         for place in places:
@@ -101,11 +101,11 @@ class ModelForward:
         steps = [place.position - runs[place.row][0].position for place in places]
         return found[batch, steps]
 
-    def head(self, hidden: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch vocab"]:
+    def head(self, hidden: Num[Tensor, "batch dim"]) -> Float[Tensor, "batch vocab"]:
         """Logits of the token after each, in float32."""
         return self._model.head(hidden).float()
 
-    def read(self, row: int, ids: Sequence[int], *, start: int) -> Float[Tensor, "time dim"]:
+    def read(self, row: int, ids: Sequence[int], *, start: int) -> Num[Tensor, "time dim"]:
         """The same as `hidden`, for many tokens of one row from position `start` on."""
         self._cache.crop(row, start)
         given = torch.tensor([list(ids)], device=self._device)

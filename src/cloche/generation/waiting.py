@@ -30,14 +30,16 @@ class Waiting:
         """Whether so many more may wait. Where nothing waits, anything may."""
         return not self._requests or self.tokens + tokens <= self.most_tokens
 
-    def add(self, answers: list[Answer]) -> None:
-        """Have a request's answers wait. Raises QueueFullError, and then none of them does."""
-        tokens = sum(map(_tokens, answers))
+    def require_room(self, tokens: int) -> None:
+        """Raise QueueFullError where so many more may not wait."""
         if not self.has_room(tokens):
             raise QueueFullError(
                 f"{self.tokens:,} tokens wait to be read and written, and this request has "
                 f"{tokens:,} more: at most {self.most_tokens:,} may wait, try again later"
             )
+
+    def add(self, answers: list[Answer]) -> None:
+        """Have a request's answers wait."""
         self._requests.append(deque(answers))
 
     def next(self, *, may_start: Callable[[Answer], bool]) -> Answer | None:
