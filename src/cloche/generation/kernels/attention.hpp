@@ -111,21 +111,54 @@ inline void look_back(const float* query, const Number* keys, const Number* valu
   }
 }
 
-constexpr int KEYS_AT_ONCE = 32;
+constexpr int KEYS_AT_ONCE = 64;  // even
 
 // Sixteen queries that look back together, a lane each, over KEYS_AT_ONCE keys at a time; the
 // largest score so far is kept, and what was gathered is scaled down when it grows.
 // Source: Milakov and Gimelshein 2018, https://arxiv.org/abs/1805.02867
 struct Lookers {
   Floats queries[LONGEST_HEAD];  // [dim], a lane for each query
+  Words query_pairs[LONGEST_HEAD / 2];  // the same in bfloat16, two dimensions in a word
   Floats found[LONGEST_HEAD];
   Floats highest, totals;
   Ints positions;
   float keys[KEYS_AT_ONCE * LONGEST_HEAD], values[KEYS_AT_ONCE * LONGEST_HEAD];
 };
 
-inline void look_at(Lookers& own, int dim, int padded, int first, int count, int window) {
+// Hides what a query may not see, and makes weights of scores; what the found is to be scaled by.
+inline Floats weigh(Lookers& own, Floats* scores, int first, int count, int window) {
+  const Floats hidden = all(-1e30f);
+  const bool all_seen = first + count - 1 <= own.positions[0] && !window;
+  for (int t = 0; t < count && !all_seen; t++) {
+    const Ints back = own.positions - (first + t);  // how far each query looks back
+    scores[t] = back < 0 ? hidden : scores[t];
+    if (window) scores[t] = back >= window ? hidden : scores[t];
+  }
+  Floats highest = own.highest;
+  for (int t = 0; t < count; t++) highest = larger(highest, scores[t]);
+  const Floats shrink = exponential(own.highest - highest);
+  own.highest = highest;
+  own.totals *= shrink;
+  Floats totals = own.totals;
+  for (int t = 0; t < count; t++) {
+    const Floats weight = exponential(scores[t] - highest);
+    scores[t] = all_seen ? weight : scores[t] <= -1e29f ? Floats{} : weight;
+    totals += scores[t];
+  }
+  own.totals = totals;
+  return shrink;
+}
+
+// Keys and values `first` to `first + count - 1`, which stand at `keys` and `values`.
+template <class Number>
+inline void look_at(Lookers& own, const Number* keys, const Number* values, int dim, int padded,
+                    int first, int count, int window) {
   Floats scores[KEYS_AT_ONCE];
+  for (int t = 0; t < count; t++)
+    for (int d = 0; d < padded; d += LANES) {
+      store(own.keys + t * padded + d, read_vector(keys + (size_t)t * padded + d));
+      store(own.values + t * padded + d, read_vector(values + (size_t)t * padded + d));
+    }
   for (int t = 0; t < count; t += 4) {
     Floats sums[4] = {};
     for (int d = 0; d < dim; d++)
@@ -133,23 +166,8 @@ inline void look_at(Lookers& own, int dim, int padded, int first, int count, int
       for (int i = 0; i < 4; i++) sums[i] += own.queries[d] * own.keys[(t + i) * padded + d];
     for (int i = 0; i < 4; i++) scores[t + i] = sums[i];
   }
-  Floats highest = own.highest;
-  for (int t = 0; t < count; t++) {
-    const Ints back = own.positions - (first + t);  // how far each query looks back
-    const Floats hidden = all(-1e30f);
-    scores[t] = back < 0 ? hidden : scores[t];
-    if (window) scores[t] = back >= window ? hidden : scores[t];
-    highest = larger(highest, scores[t]);
-  }
-  const Floats shrink = exponential(own.highest - highest);
-  own.highest = highest;
-  own.totals *= shrink;
-  for (int t = 0; t < count; t++) {
-    scores[t] = scores[t] <= -1e29f ? Floats{} : exponential(scores[t] - highest);
-    own.totals += scores[t];
-  }
-  int d = 0;
-  for (; d + 8 <= padded; d += 8) {
+  const Floats shrink = weigh(own, scores, first, count, window);
+  for (int d = 0; d + 8 <= padded; d += 8) {
     Floats sums[8];
 #pragma GCC unroll 8
     for (int i = 0; i < 8; i++) sums[i] = own.found[d + i] * shrink;
@@ -161,27 +179,82 @@ inline void look_at(Lookers& own, int dim, int padded, int first, int count, int
   }
 }
 
+#if defined(__AVX512BF16__)
+// The same in bfloat16 dot products: scores over two dimensions, values over two tokens at a time.
+inline void look_at_pairs(Lookers& own, const uint16_t* keys, const uint16_t* values, int dim,
+                          int padded, int first, int count, int window) {
+  Floats scores[KEYS_AT_ONCE];
+  const int pairs = (dim + 1) / 2;
+  for (int t = 0; t < count; t += 4) {
+    const uint32_t* key[4];
+    for (int i = 0; i < 4; i++)
+      key[i] = (const uint32_t*)(keys + (size_t)std::min(t + i, count - 1) * padded);
+    __m512 sums[4] = {};
+    for (int pair = 0; pair < pairs; pair++) {
+      const __m512bh query = (__m512bh)own.query_pairs[pair];
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; i++)
+        sums[i] = _mm512_dpbf16_ps(sums[i], query, (__m512bh)_mm512_set1_epi32((int)key[i][pair]));
+    }
+    for (int i = 0; i < 4; i++) scores[t + i] = (Floats)sums[i];
+  }
+  const Floats shrink = weigh(own, scores, first, count, window);
+  Words weights[KEYS_AT_ONCE / 2];
+  uint32_t* both = (uint32_t*)own.values;  // [pairs of tokens][padded]
+  if (count % 2) scores[count] = Floats{};
+  for (int t = 0; t < count; t += 2) {
+    weights[t / 2] = to_bfloat16(scores[t]) | to_bfloat16(scores[t + 1]) << 16;
+    const uint16_t* even = values + (size_t)t * padded;
+    const uint16_t* odd = t + 1 < count ? even + padded : even;  // times 0
+    for (int d = 0; d < padded; d += LANES)
+      store(both + t / 2 * padded + d,
+            __builtin_convertvector(load<Halves>(even + d), Words) |
+                __builtin_convertvector(load<Halves>(odd + d), Words) << 16);
+  }
+  for (int d = 0; d + 8 <= padded; d += 8) {
+    __m512 sums[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) sums[i] = (__m512)(own.found[d + i] * shrink);
+    for (int t = 0; t < (count + 1) / 2; t++)
+#pragma GCC unroll 8
+      for (int i = 0; i < 8; i++)
+        sums[i] = _mm512_dpbf16_ps(sums[i], (__m512bh)weights[t],
+                                   (__m512bh)_mm512_set1_epi32((int)both[t * padded + d + i]));
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) own.found[d + i] = (Floats)sums[i];
+  }
+}
+#endif
+
 // Queries of up to sixteen tokens that stand behind one another, from `position` on; the last one
-// of them is at `last`. `own.queries` is filled; what each finds is left in own.found, to be
-// divided by own.totals.
+// of them is at `last`. `own.queries` is filled; what each finds is left in own.found.
 template <class Number>
 inline void look_back_together(Lookers& own, const Number* keys, const Number* values, int dim,
                                int padded, int position, int last, int window) {
   own.highest = all(-1e30f);
   own.totals = Floats{};
   for (int d = 0; d < padded; d++) own.found[d] = Floats{};
+  for (int d = 0; d < dim; d += 2) {
+    const Words odd = d + 1 < dim ? to_bfloat16(own.queries[d + 1]) : Words{};
+    own.query_pairs[d / 2] = to_bfloat16(own.queries[d]) | odd << 16;
+  }
   for (int i = 0; i < LANES; i++) own.positions[i] = position + i;
   // whole parts from the first token on, so that a sum does not depend on where the prompt is cut
   const int begin = window ? std::max(0, position - window + 1) / KEYS_AT_ONCE * KEYS_AT_ONCE : 0;
   for (int first = begin; first <= last; first += KEYS_AT_ONCE) {
     const int count = std::min(KEYS_AT_ONCE, last - first + 1);
-    for (int t = 0; t < count; t++)
-      for (int d = 0; d < padded; d += LANES) {
-        store(own.keys + t * padded + d, read_vector(keys + (size_t)(first + t) * padded + d));
-        store(own.values + t * padded + d, read_vector(values + (size_t)(first + t) * padded + d));
-      }
-    look_at(own, dim, padded, first, count, window);
+    const Number* some_keys = keys + (size_t)first * padded;
+    const Number* some_values = values + (size_t)first * padded;
+#if defined(__AVX512BF16__)
+    if constexpr (sizeof(Number) == 2) {
+      look_at_pairs(own, some_keys, some_values, dim, padded, first, count, window);
+      continue;
+    }
+#endif
+    look_at(own, some_keys, some_values, dim, padded, first, count, window);
   }
+  const Floats share = 1.0f / own.totals;
+  for (int d = 0; d < dim; d++) own.found[d] *= share;
 }
 
 }  // namespace cloche

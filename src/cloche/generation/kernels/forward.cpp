@@ -50,15 +50,23 @@ inline Floats activate(Floats x, int activation) {
   }
 }
 
+// The sum of `function` over numbers less their mean.
+template <class Function>
+inline float sum_of(const float* numbers, int count, float mean, const Function& function) {
+  Floats sums = {};
+  int i = 0;
+  for (; i + LANES <= count; i += LANES) sums += function(load<Floats>(numbers + i) - mean);
+  float total = sum(sums);
+  for (; i < count; i++) total += function(numbers[i] - mean);
+  return total;
+}
+
 inline void normalise(const Model& model, const float* from, const float* weight,
                       const float* bias, float* to) {
   const int width = model.width;
-  float mean = 0.0f, squares = 0.0f;
-  if (model.layer_norm) {
-    for (int i = 0; i < width; i++) mean += from[i];
-    mean /= width;
-  }
-  for (int i = 0; i < width; i++) squares += (from[i] - mean) * (from[i] - mean);
+  float mean = 0.0f;
+  if (model.layer_norm) mean = sum_of(from, width, 0.0f, [](auto x) { return x; }) / width;
+  const float squares = sum_of(from, width, mean, [](auto x) { return x * x; });
   const float scale = 1.0f / std::sqrt(squares / width + model.eps);
   for (int i = 0; i < width; i++)
     to[i] = (from[i] - mean) * scale * weight[i] + (bias ? bias[i] : 0.0f);
@@ -296,7 +304,7 @@ void Forward::attend_together(const Layer& layer, int number, const Cache& cache
       for (int i = 0; i < some; i++)
         for (int d = 0; d < heads.dim; d++)
           attended[(size_t)(first + i) * found_length + head * heads.dim + d] =
-              lookers.found[d][i] / lookers.totals[i];
+              lookers.found[d][i];
     }
   });
 }

@@ -32,12 +32,16 @@ inline bool multiplies_pairs(const Matrix& matrix) {
 // Vectors first ... first + 11 of [count][length] as bfloat16: to[(k / 2) * 12 + r].
 inline void pair_up(const float* rows, int length, int first, int count, int inputs,
                     uint32_t* to) {
-  for (int r = 0; r < PAIR_VECTORS; r++) {
-    const float* row = rows + (size_t)(first + r) * length;
-    for (int k = 0; k < inputs / 2; k++)
-      to[k * PAIR_VECTORS + r] =
-          first + r < count ? to_bfloat16(row[2 * k]) | to_bfloat16(row[2 * k + 1]) << 16 : 0u;
-  }
+  static thread_local std::vector<uint16_t> rounded;
+  rounded.assign((size_t)PAIR_VECTORS * inputs, 0);
+  for (int r = 0; r < PAIR_VECTORS && first + r < count; r++)
+    for (int k = 0; k < inputs; k += LANES)
+      write_vector(rounded.data() + (size_t)r * inputs + k,
+                   load<Floats>(rows + (size_t)(first + r) * length + k));
+  for (int k = 0; k < inputs / 2; k++)
+    for (int r = 0; r < PAIR_VECTORS; r++)
+      std::memcpy(to + k * PAIR_VECTORS + r, rounded.data() + (size_t)r * inputs + 2 * k,
+                  sizeof(uint32_t));
 }
 
 // A tile's weights as bfloat16 pairs: its own memory, or `scratch` where they must be unpacked.
