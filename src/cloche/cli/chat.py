@@ -5,7 +5,7 @@ import io
 import sys
 from collections.abc import Generator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -38,6 +38,8 @@ class Chat(SamplingOptions):
     """A run, a checkpoint, or a Hugging Face model folder."""
     checkpoint: str = "best"
     """best, latest, or a step."""
+    precision: Literal["auto", "float32", "bfloat16", "int8", "int4"] = "auto"
+    """float32 is exact; auto takes it on a CPU. The others read less memory for each token."""
 
 
 def main(arguments: list[str]) -> int:
@@ -46,15 +48,15 @@ def main(arguments: list[str]) -> int:
     asked = command.request()
     if command.logprobs is not None:
         raise SettingError("a chat shows no log probabilities: leave --logprobs out")
+    from cloche.cli.opening import open_writer
     from cloche.evaluation.translation import is_translator
-    from cloche.run import load
 
     if is_translator(command.run, checkpoint=command.checkpoint):
         raise SettingError(
             f"{command.run} holds a model that translates, which is none to chat with: use "
             f'cloche generate {command.run} "some text"'
         )
-    lm = load(command.run, checkpoint=command.checkpoint, warn=tell)
+    lm = open_writer(command)
     asked = command.with_tokenizer(asked, lm.tokenizer)
     if isinstance(sys.stdin, io.TextIOWrapper):
         # bytes that are no text must not end the session: they are told when the line is read

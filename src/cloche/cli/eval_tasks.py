@@ -99,9 +99,9 @@ def require_tasks(options: TaskOptions) -> None:
 
 def measure_tasks(command: TaskCommand) -> int:
     """Run the tasks, print their scores; 0."""
+    from cloche.cli.opening import open_writer
     from cloche.errors import SettingError
     from cloche.evaluation.harness import run_tasks
-    from cloche.run import load
 
     others = [field.name for field in fields(command) if field.name not in USED]  # pyright: ignore[reportArgumentType]
     if given := _changed(command, others):
@@ -109,7 +109,7 @@ def measure_tasks(command: TaskCommand) -> int:
             f"{', '.join(given)} is for measuring on texts, and --tasks measures on tasks: leave "
             "one of them out"
         )
-    lm = load(command.run, precision=command.precision, checkpoint=command.checkpoint, warn=tell)
+    lm = open_writer(command)
     with contextlib.redirect_stdout(sys.stderr):  # the harness and its tasks print, too
         report = run_tasks(
             lm,

@@ -85,10 +85,10 @@ def require_writing(options: WritingOptions) -> None:
 
 def measure_writing(command: WritingCommand) -> int:
     """Judge the writing of the command's run and print what was found; 0."""
+    from cloche.cli.opening import open_writer
     from cloche.errors import SettingError
     from cloche.evaluation.translation import is_translator
     from cloche.evaluation.writing import judge_writing
-    from cloche.run import load
 
     _refuse_others(command)
     settings = _settings(command)
@@ -97,7 +97,7 @@ def measure_writing(command: WritingCommand) -> int:
             f"--writing judges models that continue text, and {command.run} translates pairs: "
             "leave it out"
         )
-    lm = load(command.run, precision=command.precision, checkpoint=command.checkpoint, warn=tell)
+    lm = open_writer(command)
     report = judge_writing(lm, Path(command.run), settings, tell=tell)
     if command.json:
         values = {"run": command.run, "checkpoint": str(lm.folder), "seed": settings.seed}

@@ -66,9 +66,9 @@ def prompt_of(command: Generate) -> str:
 def write(command: Generate, asked: GenerationRequest, *, prompt: str) -> int:
     """Print what a model that continues text makes of the prompt."""
     from cloche.cli.generate_running import usual_rows
-    from cloche.run import load
+    from cloche.cli.opening import make_guesser, open_writer
 
-    lm = load(command.run, precision=command.precision, checkpoint=command.checkpoint, warn=tell)
+    lm = open_writer(command)
     tell_of_template(lm, system=command.system)
     asked = command.with_tokenizer(asked, lm.tokenizer)
     seed = secrets.randbits(32) if asked.seed is None else asked.seed
@@ -81,7 +81,10 @@ def write(command: Generate, asked: GenerationRequest, *, prompt: str) -> int:
     request = dataclasses.replace(asked, prompt=ids, seed=seed)
     tokens = len(ids) + request.max_tokens
     rows = min(command.n, command.rows or usual_rows(lm.config, tokens=tokens))
-    engine = lm.engine(rows=rows, tokens=tokens)
+    guesser = make_guesser(
+        command.speculate, lm, precision=command.precision, rows=rows, tokens=tokens
+    )
+    engine = lm.engine(rows=rows, tokens=tokens, guesser=guesser)
     answers = [WrittenAnswer() for _ in range(command.n)]
     began = time.perf_counter()
     for event in in_order(engine.stream(request), count=command.n):
@@ -175,6 +178,8 @@ def refuse_sampling(command: Generate) -> None:
     ]
     if command.precision in ("int8", "int4"):
         problems.append(f"--precision {command.precision} is for models that continue text")
+    if command.speculate is not None:
+        problems.append("--speculate is for models that continue text: leave it out")
     if command.rows is not None:
         problems.append("--rows is for models that continue text: leave it out")
     if command.greedy and (command.beams or 1) > 1:

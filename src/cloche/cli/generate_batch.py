@@ -34,6 +34,7 @@ from cloche.cli.generate_rows import (
     survey,
 )
 from cloche.cli.generate_running import Answered, answer_rows, line_of, usual_rows
+from cloche.cli.opening import make_guesser, open_writer
 from cloche.cli.prompts import STANDARD_INPUT, fitting_prompt, plain_source, tell_of_template
 from cloche.cli.sampling import SamplingOptions, tell
 from cloche.cli.signals import cleaning_up
@@ -41,7 +42,7 @@ from cloche.cli.standard_input import standard_input
 from cloche.errors import ClocheError, RunError, SettingError, TextError
 from cloche.evaluation.translation import is_translator
 from cloche.generation.request import GenerationRequest
-from cloche.run import LM, load
+from cloche.run import LM
 from cloche.text.prompts import PromptLayout
 from cloche.text.sources import SourceFile
 from cloche.weights.folder import CONFIG
@@ -155,7 +156,7 @@ def open_model(command: Generate, *, earlier: Earlier) -> LM:
             f"--input is for models that continue text, and {command.run} translates: give it "
             "lines, with --prompt-file"
         )
-    lm = load(command.run, precision=command.precision, checkpoint=command.checkpoint, warn=tell)
+    lm = open_writer(command)
     if earlier.model not in (None, model_digest(lm.folder)):
         raise RunError(
             f"{command.out} was begun by another model than {lm.folder}: name its checkpoint with "
@@ -222,7 +223,10 @@ def _answer(command: Generate, batch: Batch, *, earlier: Earlier) -> int:
     at_once = command.rows or usual_rows(lm.config, tokens=found.longest)
     progress = Progress(found.rows + earlier.rows, rows=earlier.rows, errors=earlier.errors)
     _tell_earlier(command, earlier, left=found.rows)
-    engine = lm.engine(rows=at_once, tokens=found.longest)
+    guesser = make_guesser(
+        command.speculate, lm, precision=command.precision, rows=at_once, tokens=found.longest
+    )
+    engine = lm.engine(rows=at_once, tokens=found.longest, guesser=guesser)
     answers = answer_rows(engine, fit(batch.rows(skip=earlier.rows)), at_once=at_once)
     file = OutFile(Path(command.out or ""), earlier=earlier)
     model, seed = model_digest(lm.folder), batch.reader.seed

@@ -39,6 +39,10 @@ class Generate(SearchOptions, PromptOptions, SamplingOptions):
     """best, latest, or a step."""
     precision: Literal["auto", "float32", "bfloat16", "int8", "int4"] = "auto"
     """float32 is exact; auto takes it on a CPU. The others read less memory for each token."""
+    speculate: str | None = None
+    """Guess at the next tokens, and have the model read several at once: faster, and the same text.
+    lookup guesses from the text so far; a RUN with the same tokenizer, a smaller one, writes ahead.
+    """
     json: bool = False
     """Print one JSON object at the end, and nothing else, on standard output."""
 
@@ -65,6 +69,8 @@ class Generate(SearchOptions, PromptOptions, SamplingOptions):
                 )
             if self.out in (None, STANDARD_INPUT):
                 found.append("--input needs a file for the answers: name it with --out")
+        if self.speculate is not None and self.searches:
+            found.append("--speculate belongs to texts that are drawn: leave it or the search out")
         if self.rows is not None and self.rows < 1:
             found.append(f"--rows must be at least 1, got {self.rows}")
         return found

@@ -194,11 +194,11 @@ def write_found(command: "Generate", asked: GenerationRequest, *, prompt: str) -
     """Print what a search finds to follow the prompt; 0."""
     from dataclasses import asdict, replace
 
+    from cloche.cli.opening import open_writer
     from cloche.cli.prompts import fitting_prompt, tell_of_template
-    from cloche.run import load
 
     settings = settings_of(command)
-    lm = load(command.run, precision=command.precision, checkpoint=command.checkpoint, warn=tell)
+    lm = open_writer(command)
     tell_of_template(lm, system=command.system)
     ids, cut = fitting_prompt(lm, prompt, max_tokens=settings.max_tokens, window=command.window)
     if cut:

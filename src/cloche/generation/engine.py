@@ -15,8 +15,7 @@ there, alone and in company may well differ.
 """
 
 import secrets
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,7 +24,7 @@ from torch import Tensor
 
 from cloche.errors import RequestError, SettingError
 from cloche.generation.answers import Answer, draw_tokens, stream_behind
-from cloche.generation.forward import Forward, ModelForward, Place
+from cloche.generation.forward import Forward, ModelForward, Place, threads_resting
 from cloche.generation.request import FinishReason, GenerationRequest, TokenEvent
 from cloche.generation.rows import Row, Rows
 from cloche.generation.rules import require_tokenizer
@@ -155,7 +154,7 @@ class Engine:
         of one that could not go on. Nothing while prompts are being read.
         """
         self._require_evaluation_mode()
-        with self._threads():
+        with threads_resting(self._forward):
             self._admit()
             self._read_prompts()
             self._admit()  # siblings of what has been read
@@ -329,20 +328,6 @@ class Engine:
             finish_reason="stop",
             error=error,
         )
-
-    @contextmanager
-    def _threads(self) -> Iterator[None]:
-        """PyTorch's own threads rest where the forward has its own: while they wait for more work
-        they spin, on processors that the others need (docs/log.md)."""
-        threads = torch.get_num_threads()
-        if not self._forward.own_threads or threads == 1:
-            yield
-            return
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
 
     def _require_evaluation_mode(self) -> None:
         if self._model.training:

@@ -1,14 +1,11 @@
 """Continuations of a prompt that are searched for, not drawn: one way in for all searches."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-
-import torch
+from collections.abc import Callable, Sequence
 
 from cloche.generation.beams import BeamSettings, find_beams
 from cloche.generation.continuation import Continuation
 from cloche.generation.contrastive import ContrastiveSettings, find_contrastive
-from cloche.generation.forward import Forward
+from cloche.generation.forward import Forward, threads_resting
 
 Search = BeamSettings | ContrastiveSettings
 
@@ -30,7 +27,7 @@ def find_continuations(
     rows than its tokenizer has ids. Raises RequestError where the prompt does not fit, the model
     gives no numbers, or the settings leave no token to go on with.
     """
-    with _resting_threads(forward):
+    with threads_resting(forward):
         if isinstance(settings, ContrastiveSettings):
             found = find_contrastive(
                 forward,
@@ -49,17 +46,3 @@ def find_continuations(
             stop_ids=stop_ids,
             is_complete=is_complete,
         )
-
-
-@contextmanager
-def _resting_threads(forward: Forward) -> Iterator[None]:
-    """PyTorch's own threads rest where the forward has its own, as in the engine."""
-    threads = torch.get_num_threads()
-    if not forward.own_threads or threads == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -11,6 +11,7 @@ https://github.com/apoorvumang/prompt-lookup-decoding
 """
 
 from collections.abc import Mapping
+from itertools import takewhile
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from cloche.errors import SettingError
@@ -44,9 +45,10 @@ class PromptLookup:
     """
 
     def __init__(self, *, most: int = MOST_GUESSES, longest_key: int = LONGEST_KEY) -> None:
-        if most < 1 or longest_key < 1:
+        if not 1 <= most <= MOST_GUESSES or longest_key < 1:
             raise SettingError(
-                f"at least 1 token is guessed from at least 1, got {most} and {longest_key}"
+                f"1 to {MOST_GUESSES} tokens are guessed from at least 1, got {most} and "
+                f"{longest_key}"
             )
         self._most, self._longest_key = most, longest_key
         self._seen: dict[int, _Seen] = {}
@@ -69,17 +71,30 @@ class _Seen:
         self.answer, self.count = answer, 0
         self._places: dict[tuple[int, ...], int] = {}
         self._longest_key = longest_key
+        self._last: list[int] = []
+        self._size = 1
 
     def following(self, most: int) -> list[int]:
+        """What followed the newest tokens before: the more, the better the last guess was."""
         tokens = self.answer.tokens
+        if self._last:
+            pairs = zip(self._last, tokens[self.count :], strict=False)
+            right = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+            self._size = 2 * self._size + 1 if right == len(self._last) else max(1, right)
         for end in range(max(self.count, 1), len(tokens)):
             for length in range(1, min(self._longest_key, end) + 1):
                 self._places[tuple(tokens[end - length : end])] = end
         self.count = len(tokens)
+        self._size = min(self._size, most)
+        self._last = self._after_the_same()[: self._size]
+        return self._last
+
+    def _after_the_same(self) -> list[int]:
+        tokens = self.answer.tokens
         for length in range(min(self._longest_key, len(tokens)), 0, -1):
             place = self._places.get(tuple(tokens[-length:]))
             if place is not None:
-                return tokens[place : place + most]
+                return tokens[place : place + MOST_GUESSES]
         return []
 
 
