@@ -1,7 +1,7 @@
 """Opens the models of verbs that write."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from cloche.cli.environment import cache_folder
 from cloche.cli.sampling import tell
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 LOOKUP = "lookup"
 
 
+@runtime_checkable
 class NamesModel(Protocol):
     """The options that say which model it is."""
 
