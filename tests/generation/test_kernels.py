@@ -6,6 +6,7 @@ import stat
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ from cloche.model.quantized import quantize
 from cloche.model.rope import RopeScaling
 
 ROWS, CAPACITY = 5, 80
-EACH = {"vocab_size": 90, "context": CAPACITY, "width": 48, "layers": 3}
+EACH: dict[str, Any] = {"vocab_size": 90, "context": CAPACITY, "width": 48, "layers": 3}
 
 
 def options(**given) -> ModelConfig:
