@@ -91,6 +91,13 @@ class KeyValueCache:
                 )
         return CacheView(self, rows=rows, counts=counts)
 
+    def count_appended(self, row: int, count: int) -> None:
+        """Count `count` more tokens as held, which a StaticView has stored."""
+        length = self._length(row)
+        if length + count > self.capacity:
+            raise ValueError(f"row {row} holds {length} tokens, {count} more exceed it")
+        self._lengths[row] = length + count
+
     def _length(self, row: int) -> int:
         length = self._lengths[row]
         if length is None:
@@ -156,6 +163,43 @@ class CacheView:
             self._sources
         ]
         return store[self._read_rows, :, : self._keys_seen]
+
+
+class StaticView(CacheView):
+    """All rows of a cache with one new token in each, in shapes that never change.
+
+    It is for compiled graphs: whoever makes it knows the rows' lengths and counts what is stored
+    (`count_appended`). Each token sees its row up to its own position, whatever lies behind.
+    """
+
+    def __init__(
+        self,
+        keys: Float[Tensor, "layers rows kv_heads capacity head_dim"],
+        values: Float[Tensor, "layers rows kv_heads capacity head_dim"],
+        positions: Int[Tensor, "rows 1"],
+    ) -> None:
+        self.positions = positions
+        seen = torch.arange(keys.shape[3], device=keys.device)
+        self.mask = (seen <= positions[..., None])[:, None]
+        self._keys, self._values = keys, values
+        self._all = torch.arange(keys.shape[1], device=keys.device)
+
+    def append(
+        self,
+        layer: int,
+        keys: Float[Tensor, "batch kv_heads time head_dim"],
+        values: Float[Tensor, "batch kv_heads time head_dim"],
+    ) -> tuple[
+        Float[Tensor, "batch kv_heads keys head_dim"], Float[Tensor, "batch kv_heads keys head_dim"]
+    ]:
+        """All keys and values of all rows, the new ones stored at their positions."""
+        places = self.positions[:, 0]
+        self._keys[layer][self._all, :, places] = keys[:, :, 0]
+        self._values[layer][self._all, :, places] = values[:, :, 0]
+        return self._keys[layer], self._values[layer]
+
+    def commit(self) -> None:
+        """Nothing: lengths are not known here."""
 
 
 def _as_slice(rows: Sequence[int]) -> slice | None:

@@ -8,7 +8,9 @@ from pathlib import Path
 from cloche.generation.forward import Forward, ModelForward
 from cloche.generation.kernels.building import KernelError, default_folder, load_library
 from cloche.generation.kernels.native import NativeForward, PackedModel, unsupported
+from cloche.generation.static import StaticForward, serves_static
 from cloche.model.build import LanguageModel
+from cloche.model.decoder import Decoder
 
 
 def say_nothing(_message: str) -> None:
@@ -35,6 +37,8 @@ class Forwards:
         """A forward with so many rows of so many tokens."""
         packed = self.packed()
         if packed is None:
+            if isinstance(self.model, Decoder) and serves_static(self.model):
+                return StaticForward(self.model, rows=rows, capacity=capacity)
             return ModelForward(self.model, rows=rows, capacity=capacity)
         assert self._library is not None
         return NativeForward(self._library, packed, rows=rows, capacity=capacity)
