@@ -152,7 +152,9 @@ def test_in_float32_a_prompt_is_as_its_tokens_one_by_one(library, decoder):
 def test_what_was_no_number_does_not_stay_in_a_row(library, decoder):
     forward = native(library, decoder)
     sound = forward.read(0, [1, 2, 3], start=0)
-    forward._values[:, 0] = float("nan")
+    for values in forward._store._values.values():
+        values[:, 0] = float("nan")
+    assert forward.hidden([Place(0, 3, 4)]).isnan().any()
     forward.clear(0)
     assert torch.equal(forward.read(0, [1, 2, 3], start=0), sound)
 

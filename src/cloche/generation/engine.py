@@ -252,13 +252,14 @@ class Engine:
     def _write(self, rows: list[Row]) -> list[TokenEvent]:
         """Have each row read its newest token, and behind it what is guessed, and draw."""
         guesses = self._guess(rows)
-        places, first = [], {}
+        places, first, stored = [], {}, {}
         for row in rows:
             assert row.answer is not None
             first[row.number] = len(places)
             position = len(row.answer.tokens) - 1
             tokens = (row.answer.tokens[-1], *guesses.get(row.number, ()))
             places += [Place(row.number, position + n, token) for n, token in enumerate(tokens)]
+            stored[row.number] = position + len(tokens)
         logits = self._forward.head(self._forward.hidden(places))
         usable = logits.amax(dim=-1).isfinite().tolist()
         events: list[TokenEvent] = []
@@ -277,8 +278,7 @@ class Engine:
                     guessed_right.append(row)
             ahead += 1
         for row in rows:
-            if row.answer is not None:
-                self._rows.went_on(row)
+            self._rows.went_on(row, stored=stored[row.number])
         return events
 
     def _draw(

@@ -63,6 +63,12 @@ class Forward(Protocol):
         """Forget what a row holds, numbers that are none included."""
         ...
 
+    def can_go_back(self, *, reached: int, to: int) -> bool:
+        """Whether a row that has held `reached` tokens still holds all that it takes to go on
+        behind the first `to` of them. A layer that looks back a window may keep no more than that.
+        """
+        ...
+
 
 @contextmanager
 def threads_resting(forward: Forward) -> Iterator[None]:
@@ -134,6 +140,10 @@ class ModelForward:
         """Have row `target` begin with the first `length` tokens of row `source`."""
         self._cache.copy(source, target)
         self._cache.crop(target, length)
+
+    def can_go_back(self, *, reached: int, to: int) -> bool:
+        """Always: every layer keeps all tokens of a row."""
+        return 0 <= to <= reached
 
     def clear(self, row: int) -> None:
         """Forget what a row holds, numbers that are none included."""

@@ -20,6 +20,8 @@ class Row:
     """The tokens whose keys and values it holds."""
     prompt_tokens: int = 0
     """How many of them, from the first, were read as a prompt; or all, where it is all the same."""
+    reached: int = 0
+    """The most tokens that were stored in it, guesses included, since it was begun."""
     released: int = 0
     """When it was given back; rows given back earlier are used up first."""
 
@@ -64,10 +66,12 @@ class Rows:
         if shared >= held + LEAST_REUSED or held < shared == len(wanted):
             row = min(free, key=lambda row: row.released)
             self._forward.copy(other.number, row.number, length=shared)
-            held = shared
+            held, row.reached = shared, other.reached
         row.answer = answer
         row.tokens = wanted[:held]
         row.prompt_tokens = held
+        if not held:
+            row.reached = 0
         return row
 
     def read(self, row: Row, count: int) -> None:
@@ -78,20 +82,25 @@ class Rows:
         part = answer.tokens[held : held + count]
         self._forward.read(row.number, part, start=held)
         row.tokens += part
+        row.reached = max(row.reached, len(row.tokens))
         if row.prompt_tokens == held:
             row.prompt_tokens += count
 
-    def went_on(self, row: Row) -> None:
-        """The answer has read its newest token and has grown by those it made of it."""
+    def went_on(self, row: Row, *, stored: int) -> None:
+        """A row has read a newest token and guesses behind it, `stored` tokens with them, and its
+        answer has grown by what it made of them, or has ended.
+        """
+        row.reached = max(row.reached, stored)
         answer = row.answer
-        assert answer is not None
+        if answer is None:
+            return
         row.tokens += answer.tokens[len(row.tokens) : -1]
         if self._forward.exact:
             row.prompt_tokens = len(row.tokens)
 
     def restart(self, row: Row) -> None:
         """Have a row read its answer's tokens anew, which are no longer those it holds."""
-        row.tokens, row.prompt_tokens = [], 0
+        row.tokens, row.prompt_tokens, row.reached = [], 0, 0
 
     def release(self, row: Row) -> None:
         """Give a row back; what it holds may be reused."""
@@ -108,6 +117,7 @@ class Rows:
         """How many of the wanted tokens the row begins with."""
         most = min(row.prompt_tokens, len(wanted))
         held = row.tokens
-        if held[:most] == list(wanted[:most]):
-            return most
-        return next(place for place in range(most) if held[place] != wanted[place])
+        same = most
+        if held[:most] != list(wanted[:most]):
+            same = next(place for place in range(most) if held[place] != wanted[place])
+        return same if self._forward.can_go_back(reached=row.reached, to=same) else 0

@@ -110,6 +110,7 @@ class DraftModel:
             raise SettingError(f"at least 1 token is guessed at a time, got {most}")
         self._forward, self._most = forward, most
         self._held: dict[int, list[int]] = {}
+        self._reached: dict[int, int] = {}
 
     def guess(self, writing: Mapping[int, Writing]) -> dict[int, list[int]]:
         """For each row, what the smaller model draws after what stands there."""
@@ -142,6 +143,10 @@ class DraftModel:
         same = most
         if before[:most] != needed[:most]:
             same = next(place for place in range(most) if before[place] != needed[place])
+        reached = self._reached.get(row, 0)
+        if not self._forward.can_go_back(reached=reached, to=same):
+            same, reached = 0, 0
         if same < len(needed):
             self._forward.read(row, needed[same:], start=same)
         self._held[row] = needed
+        self._reached[row] = max(reached, len(needed) + self._most)

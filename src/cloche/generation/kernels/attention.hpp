@@ -8,12 +8,13 @@
 
 namespace cloche {
 
-// Keys and values of all rows: [layer][row][kv_head][capacity][padded head_dim], float32 or
-// bfloat16. Every vector is padded with zeros to whole lanes.
+// Keys and values of all rows, for each layer [row][kv_head][slots][padded head_dim], float32 or
+// bfloat16. Every vector is padded with zeros to whole lanes. A layer with a window has fewer slots
+// than a row may have tokens: token after token takes the oldest one's.
 struct Cache {
-  void* keys;
-  void* values;
-  int32_t rows;
+  void* const* keys;
+  void* const* values;
+  const int32_t* slots;
   int32_t capacity;
   int32_t bfloat16;
 };
@@ -54,11 +55,10 @@ inline void prepare_head(const Heads& heads, const float* from, const float* nor
   for (int i = 0; i < dim; i++) to[i] *= factor;
 }
 
+// Where a row's vectors of one head begin, in the layer whose memory and slots these are.
 template <class Number>
-inline Number* place_of(void* store, const Cache& cache, const Heads& heads, int layer, int row,
-                        int head, int position) {
-  const size_t at = ((size_t)(layer * cache.rows + row) * heads.keys + head) * cache.capacity;
-  return (Number*)store + (at + position) * heads.padded;
+inline Number* head_of(void* layer, int slots, const Heads& heads, int row, int head) {
+  return (Number*)layer + ((size_t)row * heads.keys + head) * slots * heads.padded;
 }
 
 template <class Number>
@@ -69,12 +69,16 @@ inline void write_head(Number* to, const float* from, int padded) {
 // The values that a query finds among the tokens `first` to `last`; `scores` has room for them all.
 template <class Number>
 inline void look_back(const float* query, const Number* keys, const Number* values, int padded,
-                      int first, int last, float* scores, float* found) {
+                      int slots, int first, int last, float* scores, float* found) {
   const int vectors = padded / LANES;
   const int count = last - first + 1;
+  const int begin = first % slots;  // from there on, and around
+  const auto place = [&](int t) {
+    return (size_t)(begin + t < slots ? begin + t : begin + t - slots) * padded;
+  };
   float highest = -INFINITY;
   for (int t = 0; t < count; t++) {
-    const Number* key = keys + (size_t)(first + t) * padded;
+    const Number* key = keys + place(t);
     Floats products = {};
     for (int v = 0; v < vectors; v++)
       products += load<Floats>(query + v * LANES) * read_vector(key + v * LANES);
@@ -98,7 +102,7 @@ inline void look_back(const float* query, const Number* keys, const Number* valu
     const int some = vectors - v < 4 ? vectors - v : 4;
     Floats sums[4] = {};
     for (int t = 0; t < count; t++) {
-      const Number* value = values + (size_t)(first + t) * padded + v * LANES;
+      const Number* value = values + place(t) + v * LANES;
       const float weight = scores[t];
       if (some == 4) {
 #pragma GCC unroll 4
@@ -230,7 +234,7 @@ inline void look_at_pairs(Lookers& own, const uint16_t* keys, const uint16_t* va
 // of them is at `last`. `own.queries` is filled; what each finds is left in own.found.
 template <class Number>
 inline void look_back_together(Lookers& own, const Number* keys, const Number* values, int dim,
-                               int padded, int position, int last, int window) {
+                               int padded, int slots, int position, int last, int window) {
   own.highest = all(-1e30f);
   own.totals = Floats{};
   for (int d = 0; d < padded; d++) own.found[d] = Floats{};
@@ -243,8 +247,9 @@ inline void look_back_together(Lookers& own, const Number* keys, const Number* v
   const int begin = window ? std::max(0, position - window + 1) / KEYS_AT_ONCE * KEYS_AT_ONCE : 0;
   for (int first = begin; first <= last; first += KEYS_AT_ONCE) {
     const int count = std::min(KEYS_AT_ONCE, last - first + 1);
-    const Number* some_keys = keys + (size_t)first * padded;
-    const Number* some_values = values + (size_t)first * padded;
+    // fewer slots than tokens are whole parts too, so that a part is never torn
+    const Number* some_keys = keys + (size_t)(first % slots) * padded;
+    const Number* some_values = values + (size_t)(first % slots) * padded;
 #if defined(__AVX512BF16__)
     if constexpr (sizeof(Number) == 2) {
       look_at_pairs(own, some_keys, some_values, dim, padded, first, count, window);

@@ -237,6 +237,8 @@ void Forward::attend_in(const Layer& layer, int number, const Cache& cache, cons
                         Scratch& own) {
   const Heads& heads = model.heads;
   const int length = length_of(layer.qkv), found_length = layer.attention_out.inputs;
+  const int slots = cache.slots[number];
+  void *const keys = cache.keys[number], *const values = cache.values[number];
   team.share(count * heads.keys, 1, [&](int begin, int end) {
     for (int piece = begin; piece < end; piece++) {
       const int i = piece / heads.keys, head = piece % heads.keys;
@@ -244,12 +246,12 @@ void Forward::attend_in(const Layer& layer, int number, const Cache& cache, cons
       const float* from = qkv.data() + (size_t)i * length + (heads.queries + head) * heads.dim;
       float vector[LONGEST_HEAD];
       prepare_head(heads, from, layer.key_norm, token.position, 1.0f, vector);
-      write_head(place_of<Number>(cache.keys, cache, heads, number, token.row, head,
-                                  token.position), vector, heads.padded);
+      const size_t at = (size_t)(token.position % slots) * heads.padded;
+      write_head(head_of<Number>(keys, slots, heads, token.row, head) + at, vector, heads.padded);
       std::memset(vector, 0, sizeof(float) * heads.padded);
       std::memcpy(vector, from + heads.keys * heads.dim, sizeof(float) * heads.dim);
-      write_head(place_of<Number>(cache.values, cache, heads, number, token.row, head,
-                                  token.position), vector, heads.padded);
+      write_head(head_of<Number>(values, slots, heads, token.row, head) + at, vector,
+                 heads.padded);
     }
   });
   if (prompt) return attend_together<Number>(layer, number, cache, tokens, own);
@@ -264,9 +266,9 @@ void Forward::attend_in(const Layer& layer, int number, const Cache& cache, cons
       prepare_head(heads, qkv.data() + (size_t)i * length + head * heads.dim, layer.query_norm,
                    token.position, factor, query);
       const int first = layer.window ? std::max(0, token.position - layer.window + 1) : 0;
-      look_back(query, place_of<Number>(cache.keys, cache, heads, number, token.row, key_head, 0),
-                place_of<Number>(cache.values, cache, heads, number, token.row, key_head, 0),
-                heads.padded, first, token.position, own.scores.data(), found);
+      look_back(query, head_of<Number>(keys, slots, heads, token.row, key_head),
+                head_of<Number>(values, slots, heads, token.row, key_head), heads.padded, slots,
+                first, token.position, own.scores.data(), found);
       std::memcpy(attended.data() + (size_t)i * found_length + head * heads.dim, found,
                   sizeof(float) * heads.dim);
     }
@@ -279,6 +281,8 @@ void Forward::attend_together(const Layer& layer, int number, const Cache& cache
   const Heads& heads = model.heads;
   const int length = length_of(layer.qkv), found_length = layer.attention_out.inputs;
   const float factor = 1.0f / std::sqrt((float)heads.dim);
+  const int slots = cache.slots[number];
+  void *const keys = cache.keys[number], *const values = cache.values[number];
   if (!own.lookers) own.lookers = std::make_unique<Lookers>();
   Lookers& lookers = *own.lookers;
   const int blocks = (count + LANES - 1) / LANES;
@@ -296,10 +300,9 @@ void Forward::attend_together(const Layer& layer, int number, const Cache& cache
       }
       for (int i = some; i < LANES; i++)
         for (int d = 0; d < heads.dim; d++) lookers.queries[d][i] = 0.0f;
-      look_back_together(lookers,
-                         place_of<Number>(cache.keys, cache, heads, number, row, key_head, 0),
-                         place_of<Number>(cache.values, cache, heads, number, row, key_head, 0),
-                         heads.dim, heads.padded, tokens[first].position,
+      look_back_together(lookers, head_of<Number>(keys, slots, heads, row, key_head),
+                         head_of<Number>(values, slots, heads, row, key_head), heads.dim,
+                         heads.padded, slots, tokens[first].position,
                          tokens[first + some - 1].position, layer.window);
       for (int i = 0; i < some; i++)
         for (int d = 0; d < heads.dim; d++)

@@ -18,6 +18,7 @@ from cloche.generation.kernels.packing import (
     pack_interleaved,
     pack_stacked,
 )
+from cloche.generation.kernels.store import WINDOWED_PART, CacheDescription, Store
 from cloche.model.attention import Attention
 from cloche.model.build import LanguageModel
 from cloche.model.config import ModelConfig
@@ -69,14 +70,6 @@ class _Model(ctypes.Structure):
         ("heads", _Heads),
         *((name, ctypes.c_int32) for name in ("layer_count", "width", "layer_norm", "activation")),
         ("eps", ctypes.c_float),
-    ]
-
-
-class _Cache(ctypes.Structure):
-    _fields_ = [
-        ("keys", ctypes.c_void_p),
-        ("values", ctypes.c_void_p),
-        *((name, ctypes.c_int32) for name in ("rows", "capacity", "bfloat16")),
     ]
 
 
@@ -184,14 +177,9 @@ class NativeForward:
         self._library, self._packed = _declare(library), packed
         self._width, self._vocab = config.width, config.vocab_size
         padded = config.head_dim + -config.head_dim % LANES
-        shape = (config.layers, rows, config.kv_heads, capacity, padded)
-        dtype = torch.bfloat16 if packed.half else torch.float32
-        self._keys = torch.zeros(shape, dtype=dtype)
-        self._values = torch.zeros(shape, dtype=dtype)
+        self._store = Store(config, rows=rows, capacity=capacity, padded=padded, half=packed.half)
+        self._largest_part = WINDOWED_PART if self._store.windowed else LARGEST_PART
         self._tables = _position_tables(packed, capacity)
-        self._cache = _Cache(
-            self._keys.data_ptr(), self._values.data_ptr(), rows, capacity, packed.half
-        )
         description = self._describe(config, padded)
         self._handle = library.cloche_open(
             ctypes.byref(description), torch.get_num_threads() if threads is None else threads
@@ -217,8 +205,8 @@ class NativeForward:
     def read(self, row: int, ids: Sequence[int], *, start: int) -> Float[Tensor, "time dim"]:
         """The same as `hidden`, for many tokens of one row from position `start` on."""
         parts = []
-        for begin in range(0, len(ids), LARGEST_PART):
-            part = ids[begin : begin + LARGEST_PART]
+        for begin in range(0, len(ids), self._largest_part):
+            part = ids[begin : begin + self._largest_part]
             numbers = [
                 number
                 for place, token_id in enumerate(part, start=start + begin)
@@ -229,20 +217,29 @@ class NativeForward:
 
     def copy(self, source: int, target: int, *, length: int) -> None:
         """Have row `target` begin with the first `length` tokens of row `source`."""
-        for store in (self._keys, self._values):
-            store[:, target, :, :length] = store[:, source, :, :length]
+        self._store.copy(source, target, length=length)
 
     def clear(self, row: int) -> None:
         """Forget what a row holds, numbers that are none included."""
-        self._keys[:, row].zero_()
-        self._values[:, row].zero_()
+        self._store.clear(row)
+
+    def can_go_back(self, *, reached: int, to: int) -> bool:
+        """Whether a row that has held `reached` tokens still holds all that it takes to go on
+        behind the first `to` of them.
+        """
+        return self._store.can_go_back(reached=reached, to=to)
 
     def _run(self, numbers: list[int], count: int, *, prompt: bool) -> Float[Tensor, "batch dim"]:
         """`numbers` are row, position and id of each token, one token after the other."""
         hidden = torch.empty(count, self._width)
         tokens = (ctypes.c_int32 * len(numbers))(*numbers)
         self._library.cloche_hidden(
-            self._handle, ctypes.byref(self._cache), tokens, count, prompt, hidden.data_ptr()
+            self._handle,
+            ctypes.byref(self._store.described),
+            tokens,
+            count,
+            prompt,
+            hidden.data_ptr(),
         )
         return hidden
 
@@ -302,7 +299,7 @@ def _declare(library: ctypes.CDLL) -> ctypes.CDLL:
     library.cloche_open.argtypes = [ctypes.POINTER(_Model), number]
     library.cloche_close.argtypes = [pointer]
     library.cloche_hidden.argtypes = [
-        *(pointer, ctypes.POINTER(_Cache), pointer, number, number, pointer)
+        *(pointer, ctypes.POINTER(CacheDescription), pointer, number, number, pointer)
     ]
     library.cloche_head.argtypes = [pointer, pointer, number, pointer]
     for name in ("cloche_close", "cloche_hidden", "cloche_head"):
