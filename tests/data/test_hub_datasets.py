@@ -1,3 +1,4 @@
+import gc
 import json
 import sys
 import warnings
@@ -22,6 +23,7 @@ def _offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "hf")
         monkeypatch.setattr("datasets.config.HF_MODULES_CACHE", tmp_path / "modules")
         yield
+        gc.collect()  # files that the library left open, before another test stumbles over them
 
 
 @pytest.fixture
