@@ -69,3 +69,12 @@ def random_run(tmp_path) -> Path:
     )
     torch.manual_seed(0)
     return save_run(tmp_path / "random", build_model(config), config, tokenizer)
+
+
+@pytest.fixture
+def run_of_other_characters(tmp_path) -> Path:
+    tokenizer = CharacterTokenizer(set("xyz"))
+    size = tokenizer.vocab_size
+    config = complete(ModelOptions(), vocab_size=size, layers=1, width=32, context=16)
+    torch.manual_seed(0)
+    return save_run(tmp_path / "other", build_model(config), config, tokenizer)

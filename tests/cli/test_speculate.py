@@ -3,14 +3,8 @@
 import json
 
 import pytest
-import torch
 
 from cloche.cli.main import main
-from cloche.model.build import build_model
-from cloche.model.config import ModelOptions
-from cloche.model.presets import complete
-from cloche.text.characters import CharacterTokenizer
-from conftest import save_run
 
 
 def answers_of(capsys, *arguments: str) -> list[str]:
@@ -28,14 +22,9 @@ def test_the_text_is_the_same_with_guesses(random_run, capsys, guesser, precisio
     assert len(set(texts)) == 3
 
 
-def test_a_model_with_another_tokenizer_is_refused(random_run, tmp_path, capsys):
-    tokenizer = CharacterTokenizer(set("xyz"))
-    options = ModelOptions()
-    size = tokenizer.vocab_size
-    config = complete(options, vocab_size=size, layers=1, width=32, context=16)
-    torch.manual_seed(0)
-    other = save_run(tmp_path / "other", build_model(config), config, tokenizer)
-    assert main(["generate", str(random_run), "ab", "--speculate", str(other)]) == 2
+def test_a_model_with_another_tokenizer_is_refused(random_run, run_of_other_characters, capsys):
+    named = str(run_of_other_characters)
+    assert main(["generate", str(random_run), "ab", "--speculate", named]) == 2
     assert "needs the same tokenizer" in capsys.readouterr().err
 
 
