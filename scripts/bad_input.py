@@ -31,6 +31,7 @@ from bad_input_cases import (
 )
 from bad_training_cases import TRAINING_CASES
 from bad_weights_cases import CHOICE_CASES, EXPORT_CASES, FILE_CASES, IMPORT_CASES
+from bad_writing_cases import WRITING_CASES
 
 DOCUMENT = Path("docs/bad-input.md")
 TOGETHER = 2  # cases, each in a folder of its own
@@ -187,6 +188,7 @@ GROUPS = {
     "Tokenizers, cleaning and data sets": TYPING_CASES,
     "Training and generating": RUN_CASES,
     "Plans, parts and processes": TRAINING_CASES,
+    "Writing and measuring": WRITING_CASES,
 }
 WATCHED = {
     "Model folders that come in": IMPORT_CASES,
@@ -201,6 +203,8 @@ VARYING = (
     (r"(?m)^  largest difference of logits \S+ ", "  largest difference of logits ... "),
     (r"cloche: \d+ tokens?, \d+ a second[^\n]*\n", ""),
     (r"(?m)^\d+\.\d s\. Next", "S s. Next"),
+    (r"cloche: compiling the kernels [^\n]*\n", ""),
+    (r", in \d+ s?, \d+ tokens a second", ""),
 )
 """What differs from run to run, and what the document has instead."""
 
