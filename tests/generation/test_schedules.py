@@ -7,6 +7,7 @@ import psutil
 import pytest
 import torch
 
+from cloche.errors import RequestError
 from cloche.generation.engine import Engine
 from cloche.generation.forward import Forward, ModelForward
 from cloche.generation.kernels.building import default_folder, load_library
@@ -266,3 +267,12 @@ def test_the_queue_is_bounded_in_tokens(tokenizer):
     answers = engine.generate([request] * 5)  # given as there is room
     assert len(answers) == 5
     assert all(found == answers[0] for found in answers)
+
+
+def test_more_answers_than_can_wait_are_refused_before_any_is_made(tokenizer):
+    engine = Engine(tiny_model(), tokenizer, context=CONTEXT, rows=1)
+    with pytest.raises(RequestError, match=r"20,000,000 answers .* give a smaller n"):
+        engine.submit(GenerationRequest((1, 2), n=20_000_000))
+    with pytest.raises(RequestError, match="smaller n"):
+        engine.generate([GenerationRequest((1, 2), n=20_000_000)])
+    assert not engine.busy

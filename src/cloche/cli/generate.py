@@ -85,9 +85,10 @@ def write(command: Generate, asked: GenerationRequest, *, prompt: str) -> int:
         command.speculate, lm, precision=command.precision, rows=rows, tokens=tokens
     )
     engine = lm.engine(rows=rows, tokens=tokens, guesser=guesser)
+    events = engine.stream(request)  # refused, if at all, before room is made for the answers
     answers = [WrittenAnswer() for _ in range(command.n)]
     began = time.perf_counter()
-    for event in in_order(engine.stream(request), count=command.n):
+    for event in in_order(events, count=command.n):
         if not command.json:
             print_piece(event, answers[event.choice], prompt=prompt, count=command.n)
         answers[event.choice].add(event)

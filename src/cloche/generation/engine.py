@@ -220,6 +220,13 @@ class Engine:
                 f"{vocab_size - 1}: was it encoded with another tokenizer?"
             )
         require_tokenizer(request, self._tokenizer)
+        most = self._waiting.most_tokens
+        if request.n > 1 and _most_tokens(request) > most:
+            raise RequestError(
+                f"{request.n:,} answers to a prompt of {len(request.prompt)} tokens, of up to "
+                f"{request.max_tokens:,} tokens each, are {_most_tokens(request):,} tokens: at most "
+                f"{most:,} can be asked for at once; give a smaller n, or several requests"
+            )
 
     def _admit(self) -> None:
         """Give free rows to waiting answers, each request in its turn."""
