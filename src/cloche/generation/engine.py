@@ -223,8 +223,8 @@ class Engine:
         most = self._waiting.most_tokens
         if request.n > 1 and _most_tokens(request) > most:
             raise RequestError(
-                f"{request.n:,} answers to a prompt of {len(request.prompt)} tokens, of up to "
-                f"{request.max_tokens:,} tokens each, are {_most_tokens(request):,} tokens: at most "
+                f"{request.n:,} answers of up to {request.max_tokens:,} tokens, the prompt's "
+                f"{len(request.prompt)} with each, are {_most_tokens(request):,} tokens: at most "
                 f"{most:,} can be asked for at once; give a smaller n, or several requests"
             )
 
