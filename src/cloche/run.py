@@ -177,6 +177,8 @@ def load(
             "source. cloche generate and cloche eval know it, in Python open it with "
             "cloche.load_translator; no other tool's format has such a model, so it is not exported"
         )
+    if bits:
+        tell(f"rounding the weights to {bits}")
     lm = open_first_whole(
         folders, lambda folder: _open(folder, device=target, dtype=dtype, bits=bits), warn=warn
     )

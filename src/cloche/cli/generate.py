@@ -65,7 +65,7 @@ def prompt_of(command: Generate) -> str:
 
 def write(command: Generate, asked: GenerationRequest, *, prompt: str) -> int:
     """Print what a model that continues text makes of the prompt."""
-    from cloche.cli.generate_running import usual_rows
+    from cloche.cli.generate_running import chosen_rows
     from cloche.cli.opening import make_guesser, open_writer
 
     lm = open_writer(command)
@@ -80,7 +80,8 @@ def write(command: Generate, asked: GenerationRequest, *, prompt: str) -> int:
         )
     request = dataclasses.replace(asked, prompt=ids, seed=seed)
     tokens = len(ids) + request.max_tokens
-    rows = min(command.n, command.rows or usual_rows(lm.config, tokens=tokens))
+    wanted = None if command.rows is None else min(command.n, command.rows)
+    rows = min(command.n, chosen_rows(lm.config, wanted, tokens=tokens))
     guesser = make_guesser(
         command.speculate, lm, precision=command.precision, rows=rows, tokens=tokens
     )

@@ -33,7 +33,7 @@ from cloche.cli.generate_rows import (
     row_encoding,
     survey,
 )
-from cloche.cli.generate_running import Answered, answer_rows, line_of, usual_rows
+from cloche.cli.generate_running import Answered, answer_rows, chosen_rows, line_of
 from cloche.cli.opening import make_guesser, open_writer
 from cloche.cli.prompts import STANDARD_INPUT, fitting_prompt, plain_source, tell_of_template
 from cloche.cli.sampling import SamplingOptions, tell
@@ -220,7 +220,7 @@ def _answer(command: Generate, batch: Batch, *, earlier: Earlier) -> int:
     found = survey(fit(batch.rows(skip=earlier.rows)))
     if not command.keep_going:
         found.refuse_bad(name=batch.source.name)
-    at_once = command.rows or usual_rows(lm.config, tokens=found.longest)
+    at_once = chosen_rows(lm.config, command.rows, tokens=found.longest)
     progress = Progress(found.rows + earlier.rows, rows=earlier.rows, errors=earlier.errors)
     _tell_earlier(command, earlier, left=found.rows)
     guesser = make_guesser(

@@ -48,7 +48,17 @@ class Generate(SearchOptions, PromptOptions, SamplingOptions):
 
     def problems(self) -> list[str]:
         """What contradicts what, one sentence each."""
-        found = self.prompt_problems(self.prompt)
+        found = [*self.prompt_problems(self.prompt), *self._problems_of_rows()]
+        if self.logprobs is not None and not self.json and self.input is None:
+            found.append("--logprobs are numbers for programs: add --json, or --input and --out")
+        if self.speculate is not None and self.searches:
+            found.append("--speculate belongs to texts that are drawn: leave it or the search out")
+        if self.rows is not None and self.rows < 1:
+            found.append(f"--rows must be at least 1, got {self.rows}")
+        return found
+
+    def _problems_of_rows(self) -> list[str]:
+        found = []
         if self.input is None:
             for option, given in (
                 ("--out", self.out is not None),
@@ -69,8 +79,4 @@ class Generate(SearchOptions, PromptOptions, SamplingOptions):
                 )
             if self.out in (None, STANDARD_INPUT):
                 found.append("--input needs a file for the answers: name it with --out")
-        if self.speculate is not None and self.searches:
-            found.append("--speculate belongs to texts that are drawn: leave it or the search out")
-        if self.rows is not None and self.rows < 1:
-            found.append(f"--rows must be at least 1, got {self.rows}")
         return found

@@ -28,6 +28,14 @@ _BLOCK_BYTES = 1 << 19
 _DIGITS = 16  # of a fingerprint
 _SEED_BYTES = 6  # as large as JSON readers of every language read exactly
 _OTHER_NAMES = {"max_new_tokens": "max_tokens", "greedy": "temperature"}
+OPTIONS = frozenset(
+    (
+        *("json_schema", "regex", "ban", "force", "min_new_tokens", "beams", "length_penalty"),
+        *("early_stopping", "beam_groups", "diversity_penalty", "penalty_alpha", "system"),
+        *("template", "few_shot", "precision", "speculate", "window", "checkpoint"),
+    )
+)
+"""Options of the command that no row may change; a row that means one is not answered without."""
 _WIDE = ("utf-16", "utf-32")  # a line feed is more than one byte
 
 TypeCheck: TypeAlias = Callable[[Any], Any]
@@ -246,6 +254,8 @@ def _identity(given: Mapping[str, Any]) -> str | int | None:
 def _unheeded(name: str, settings: Mapping[str, TypeCheck]) -> list[str]:
     """What is wrong with a field that is neither the layout's nor a setting; mostly nothing."""
     if name != "prompt" and name in {known.name for known in fields(GenerationRequest)}:
+        return [f"{name} cannot be set by a row: give it as an option, for all of them"]
+    if name.lower().replace("-", "_") in OPTIONS:
         return [f"{name} cannot be set by a row: give it as an option, for all of them"]
     near = [_OTHER_NAMES[name]] if name in _OTHER_NAMES else []
     near = near or difflib.get_close_matches(name, settings, n=1, cutoff=0.8)

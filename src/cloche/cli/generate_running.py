@@ -7,7 +7,7 @@ from typing import Any
 
 from cloche.cli.generate_answers import WrittenAnswer
 from cloche.cli.generate_rows import Row
-from cloche.errors import ClocheError
+from cloche.errors import ClocheError, SettingError
 from cloche.generation.engine import Engine
 from cloche.generation.request import TokenEvent
 from cloche.model.config import ModelConfig
@@ -23,6 +23,21 @@ def usual_rows(config: ModelConfig, *, tokens: int) -> int:
     """Answers written at once where nobody says: 8, or as many as half of the free memory holds."""
     each = cache_bytes(config, rows=1, capacity=min(tokens, config.context), precision="float32")
     return max(1, min(MOST_ROWS, available_memory() // _MEMORY_SHARE // max(1, each)))
+
+
+def chosen_rows(config: ModelConfig, wanted: int | None, *, tokens: int) -> int:
+    """The rows that were asked for, or the usual ones. SettingError where memory is too short."""
+    if wanted is None:
+        return usual_rows(config, tokens=tokens)
+    each = cache_bytes(config, rows=1, capacity=min(tokens, config.context), precision="float32")
+    free = available_memory()
+    if each * wanted > free:
+        raise SettingError(
+            f"--rows {wanted}: so many answers of {min(tokens, config.context):,} tokens take "
+            f"{each * wanted / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free: at most "
+            f"{free // each} would fit"
+        )
+    return wanted
 
 
 @dataclass

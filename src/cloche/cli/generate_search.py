@@ -206,6 +206,12 @@ def write_found(command: "Generate", asked: GenerationRequest, *, prompt: str) -
     began = time.perf_counter()
     answers = search(lm, replace(asked, prompt=ids), settings)
     seconds = time.perf_counter() - began
+    room = lm.config.context - len(ids)
+    if room < settings.max_tokens and any(answer.finish_reason == "length" for answer in answers):
+        tell(
+            f"a search ends where the context is full: it holds {lm.config.context} tokens, the "
+            f"prompt takes {len(ids)} of them, and {settings.max_tokens} more were asked for"
+        )
     if command.json:
         values = {
             "run": command.run,

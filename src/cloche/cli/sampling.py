@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from cloche.errors import SettingError, TextError, join_problems
+from cloche.errors import RequestError, SettingError, TextError, join_problems
 from cloche.generation.request import GenerationRequest
 
 if TYPE_CHECKING:
@@ -114,7 +114,11 @@ class SamplingOptions:
 
         constraint = None
         if self.json_schema is not None:
-            constraint = ConstraintCompiler(tokenizer).json_schema(_read_schema(self.json_schema))
+            schema = _read_schema(self.json_schema)
+            try:
+                constraint = ConstraintCompiler(tokenizer).json_schema(schema)
+            except RequestError as exc:
+                raise RequestError(f"--json-schema {self.json_schema}: {exc}") from exc
         elif self.regex is not None:
             constraint = ConstraintCompiler(tokenizer).regex(self.regex)
         made = replace(
@@ -133,6 +137,14 @@ class SamplingOptions:
                 f"--greedy takes no chances, --temperature {self.temperature} does: "
                 "leave one of them out"
             )
+        chance = (("--top-k", self.top_k), ("--top-p", self.top_p), ("--min-p", self.min_p))
+        if self.greedy or self.temperature == 0:
+            found += [
+                f"{option} {given} has no meaning without chance: leave it out, or --greedy and "
+                "--temperature 0"
+                for (option, given), usual in zip(chance, (None, 1.0, 0.0), strict=True)
+                if given != usual
+            ]
         if n > 1 and (self.greedy or self.temperature == 0):
             found.append(
                 f"greedy answers are all the same, so --n {n} would repeat one: leave out --n, or "

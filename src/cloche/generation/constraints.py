@@ -17,8 +17,9 @@ from jaxtyping import Bool, Float
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
 from torch import Tensor
 
-from cloche.errors import RequestError, TokenizerError
+from cloche.errors import RequestError, TokenizerError, join_problems
 from cloche.generation.request import Constraint
+from cloche.generation.schema_keywords import unknown_keywords
 from cloche.text.tokenizer import Tokenizer
 
 _WHITE_SPACE = "[ ]?"  # a weak model would else write spaces and line ends for ever
@@ -213,6 +214,8 @@ def _schema_text(schema: str | Mapping[str, Any]) -> str:
             raise RequestError(
                 f"a JSON schema is an object, true or false, got {_shortened(json.dumps(value))}"
             )
+        if unknown := list(unknown_keywords(value)):
+            raise RequestError(join_problems(unknown))
         return json.dumps(dict(value))
     except (ValueError, TypeError, RecursionError) as exc:
         if isinstance(exc, RequestError):
