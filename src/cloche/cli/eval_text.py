@@ -38,9 +38,9 @@ def measure_text(command: "Eval") -> int:
     stride = stride_for(lm, command)
     sources = sources_of(command)
     if sources is None:
-        found = report_validation(lm, Path(command.run), stride=stride)
+        found = report_validation(lm, Path(command.run), stride=stride, tell=tell)
     else:
-        found = report_sources(lm, sources, encoding=command.encoding, stride=stride)
+        found = report_sources(lm, sources, encoding=command.encoding, stride=stride, tell=tell)
     what = ", ".join(command.texts) or "validation part"
     if command.plot is not None:
         _draw(found, Path(command.plot), title=f"{command.run} on {what}")

@@ -3,7 +3,8 @@
 One pass over the text, in bounded memory: of every token only sums are kept.
 """
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ from cloche.run import LM
 from cloche.text.ingest import Document
 from cloche.text.sources import SourceFile
 
+Tell = Callable[[str], None]
+TELLING_SECONDS = 5.0
 SHORTLIST = 5
 """A token among so many likeliest ones is in the shortlist."""
 NATS, TOKENS, BYTES, CHARACTERS, LIKELIEST, SHORTLISTED = range(6)
@@ -113,27 +116,40 @@ class Report:
         return found if value is None or not found.value else found.scaled(value / found.value)
 
 
-def report_validation(lm: LM, run: Path, *, stride: int | None = None) -> Report:
-    """The model on the run's whole validation part. Raises as `measure_validation` does."""
-    collector = _Collector(lm, stride=stride)
+def report_validation(
+    lm: LM, run: Path, *, stride: int | None = None, tell: Tell | None = None
+) -> Report:
+    """The model on the run's whole validation part. Raises as `measure_validation` does.
+
+    `tell` hears every TELLING_SECONDS how far it is.
+    """
+    collector = _Collector(lm, stride=stride, tell=tell)
     collector.add(validation_passage(lm, run))
     require_tokens(collector.costs, run)
     return collector.report()
 
 
 def report_sources(
-    lm: LM, sources: Sequence[SourceFile], *, encoding: str | None, stride: int | None = None
+    lm: LM,
+    sources: Sequence[SourceFile],
+    *,
+    encoding: str | None,
+    stride: int | None = None,
+    tell: Tell | None = None,
 ) -> Report:
     """The model on texts, each document by itself. Raises as `measure_sources` does."""
-    return report_documents(lm, read_documents(sources, encoding=encoding), stride=stride)
+    documents = read_documents(sources, encoding=encoding)
+    return report_documents(lm, documents, stride=stride, tell=tell)
 
 
-def report_documents(lm: LM, documents: Iterable[Document], *, stride: int | None = None) -> Report:
+def report_documents(
+    lm: LM, documents: Iterable[Document], *, stride: int | None = None, tell: Tell | None = None
+) -> Report:
     """The same on documents.
 
     Two reports on the same documents have the same blocks, whatever the models' tokenizers.
     """
-    collector = _Collector(lm, stride=stride)
+    collector = _Collector(lm, stride=stride, tell=tell)
     for document in documents:
         collector.add(encode_passage(lm.tokenizer, document))
     require_text_measured(collector.costs)
@@ -143,8 +159,9 @@ def report_documents(lm: LM, documents: Iterable[Document], *, stride: int | Non
 class _Collector:
     """Adds up passages."""
 
-    def __init__(self, lm: LM, *, stride: int | None) -> None:
+    def __init__(self, lm: LM, *, stride: int | None, tell: Tell | None) -> None:
         self.lm = lm
+        self.tell, self.told = tell, time.monotonic()
         self.stride = stride or default_stride(lm.config.context)
         self.bos = beginning(lm)
         self.costs = NOTHING
@@ -175,7 +192,13 @@ class _Collector:
             self.blocks.add(here[:, 0], _columns(scored, here))
             self.reliability.add(scored.confidences, scored.ranks == 1)
             nats, place = nats + float(scored.nats.sum()), place + len(scored)
+            self._say(place, len(passage.tokens.tokens))
         self.costs = together(self.costs, cost_of(self.lm, passage, nats, bos=self.bos))
+
+    def _say(self, place: int, total: int) -> None:
+        if self.tell is not None and time.monotonic() - self.told > TELLING_SECONDS:
+            self.told = time.monotonic()
+            self.tell(f"{place:,} of {total:,} tokens read")
 
     def report(self) -> Report:
         """What came together."""
