@@ -3,10 +3,12 @@
 import contextlib
 import json
 import sys
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from cloche.cli.opening import NamesModel, open_writer
+from cloche.cli.parse import changed_options
 from cloche.cli.sampling import tell
 
 if TYPE_CHECKING:
@@ -34,23 +36,8 @@ class TaskOptions:
 
 
 @runtime_checkable
-class TaskCommand(Protocol):
+class TaskCommand(NamesModel, Protocol):
     """What a command has that runs tasks: a model, and the options of tasks."""
-
-    @property
-    def run(self) -> str:
-        """A run, a checkpoint, or a Hugging Face model folder."""
-        ...
-
-    @property
-    def checkpoint(self) -> str:
-        """best, latest, or a step."""
-        ...
-
-    @property
-    def precision(self) -> str:
-        """As `cloche.load` takes it."""
-        ...
 
     @property
     def json(self) -> bool:
@@ -90,7 +77,7 @@ def require_tasks(options: TaskOptions) -> None:
     """Refuse options of tasks where no task is named. SettingError."""
     from cloche.errors import SettingError
 
-    given = _changed(options, [field.name for field in fields(TaskOptions)])
+    given = changed_options(options, [field.name for field in fields(TaskOptions)])
     if given and options.tasks is None:
         raise SettingError(
             f"{', '.join(given)} is for tasks: name them with --tasks, or leave it out"
@@ -99,12 +86,11 @@ def require_tasks(options: TaskOptions) -> None:
 
 def measure_tasks(command: TaskCommand) -> int:
     """Run the tasks, print their scores; 0."""
-    from cloche.cli.opening import open_writer
     from cloche.errors import SettingError
     from cloche.evaluation.harness import run_tasks
 
     others = [field.name for field in fields(command) if field.name not in USED]  # pyright: ignore[reportArgumentType]
-    if given := _changed(command, others):
+    if given := changed_options(command, others):
         raise SettingError(
             f"{', '.join(given)} is for measuring on texts, and --tasks measures on tasks: leave "
             "one of them out"
@@ -127,13 +113,6 @@ def measure_tasks(command: TaskCommand) -> int:
     _print_table([*report.groups, *report.tasks])
     _print_remarks(report, command, str(lm.folder))
     return 0
-
-
-def _changed(options: Any, names: list[str]) -> list[str]:
-    """Those options, as they are typed, that are not what they are when nobody gives them."""
-    usual = {each.name: each.default for each in fields(options) if each.default is not MISSING}
-    changed = [name for name in names if name in usual and getattr(options, name) != usual[name]]
-    return ["TEXT" if name == "texts" else f"--{name.replace('_', '-')}" for name in changed]
 
 
 def _print_table(results: "list[TaskResult]") -> None:

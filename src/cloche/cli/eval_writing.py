@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+from cloche.cli.opening import NamesModel, open_writer
+from cloche.cli.parse import changed_options
 from cloche.cli.sampling import tell
 
 if TYPE_CHECKING:
@@ -46,23 +48,8 @@ class WritingOptions:
 
 
 @runtime_checkable
-class WritingCommand(Protocol):
+class WritingCommand(NamesModel, Protocol):
     """What a command has that judges writing, beside the fields of `WritingOptions`."""
-
-    @property
-    def run(self) -> str:
-        """A run, or a checkpoint in one."""
-        ...
-
-    @property
-    def checkpoint(self) -> str:
-        """best, latest, or a step."""
-        ...
-
-    @property
-    def precision(self) -> str:
-        """As `cloche.load` takes it."""
-        ...
 
     @property
     def json(self) -> bool:
@@ -78,14 +65,13 @@ def require_writing(options: WritingOptions) -> None:
     """Refuse options of writing where it is not to be judged. SettingError."""
     from cloche.errors import SettingError
 
-    given = _changed(options, _OPTIONS)
+    given = changed_options(options, _OPTIONS)
     if given and not options.writing:
         raise SettingError(f"{', '.join(given)} is for judging writing: add --writing, or leave it")
 
 
 def measure_writing(command: WritingCommand) -> int:
     """Judge the writing of the command's run and print what was found; 0."""
-    from cloche.cli.opening import open_writer
     from cloche.errors import SettingError
     from cloche.evaluation.translation import is_translator
     from cloche.evaluation.writing import judge_writing
@@ -119,7 +105,7 @@ def _refuse_others(command: WritingCommand) -> None:
     from cloche.errors import SettingError
 
     others = [field.name for field in fields(command) if field.name not in _USED]  # pyright: ignore[reportArgumentType]
-    if given := _changed(command, others):
+    if given := changed_options(command, others):
         raise SettingError(
             f"{', '.join(given)} cannot be used with --writing, which holds the run's training "
             "part against its validation part: leave one of them out"
@@ -140,16 +126,6 @@ def _settings(command: Any) -> "WritingSettings":
         stories=command.writing_stories,
         story_count=command.writing_story_count,
     )
-
-
-def _changed(options: Any, names: list[str]) -> list[str]:
-    """Those options, as they are typed, that are not what they are when nobody gives them."""
-    usual = {field.name: field.default for field in fields(options)}
-    return [
-        f"--{name.replace('_', '-')}" if name != "texts" else "TEXT"
-        for name in names
-        if getattr(options, name) != usual[name]
-    ]
 
 
 def _without_nonfinite(value: Any) -> Any:

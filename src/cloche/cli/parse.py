@@ -1,7 +1,8 @@
 """Turns a command's arguments into its dataclass, by tyro; the dataclass is the option list."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import MISSING, fields
 from typing import Any, TypeVar
 
 import tyro
@@ -22,3 +23,10 @@ def parse(
         config=(tyro.conf.FlagCreatePairsOff,),
         **given,
     )
+
+
+def changed_options(command: Any, names: Iterable[str]) -> list[str]:
+    """Those of the named options, as they are typed, that are not as when nobody gives them."""
+    usual = {each.name: each.default for each in fields(command) if each.default is not MISSING}
+    changed = [name for name in names if name in usual and getattr(command, name) != usual[name]]
+    return ["TEXT" if name == "texts" else f"--{name.replace('_', '-')}" for name in changed]
