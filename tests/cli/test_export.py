@@ -33,6 +33,17 @@ def test_a_run_becomes_a_folder_that_transformers_opens(tmp_path, random_run, ca
     torch.testing.assert_close(lm.logits(ids), logits, rtol=1e-4, atol=1e-5)
 
 
+def test_a_run_of_words_is_exported_although_some_are_unknown(tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("the old hen saw a fox near the river .\n" * 40 + "one " * 9)
+    sizes = {"layers": "1", "width": "32", "context": "16"}
+    model = [word for name, size in sizes.items() for word in (f"--model.{name}", size)]
+    run = ["--out", str(tmp_path / "run"), "--train.steps", "2", "--train.batch", "2", *model]
+    given = ["train", str(tmp_path / "a.txt"), "--text.tokenizer", "words", *run]
+    assert main(given) == 0
+    assert main(["export", str(tmp_path / "run"), "--to", "hf", "--out", str(tmp_path / "hf")]) == 0
+    assert (tmp_path / "hf" / "model.safetensors").is_file()
+
+
 def test_precision_and_the_difference_are_told(tmp_path, random_run, capsys):
     arguments = ["export", str(random_run), "--to", "hf", "--out", str(tmp_path / "out")]
     assert main([*arguments, "--precision", "bfloat16", "--checkpoint", "1"]) == 0

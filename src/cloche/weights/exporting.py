@@ -212,7 +212,7 @@ def _read_by_transformers(
         )
         found = [tokenizer(text)["input_ids"] for text in texts]
         compare_ids(texts, [[*before, *each] for each in ids], found, by="transformers")
-        shown = [tokenizer.decode(each) for each in ids]
+        shown = [tokenizer.decode(each, skip_special_tokens=True) for each in ids]
         compare_texts([parts.tokenizer.decode(each) for each in ids], shown, by="transformers")
         with torch.no_grad():
             return torch.cat([model(torch.tensor([each])).logits[0] for each in sequences])
