@@ -159,6 +159,25 @@ def test_what_was_no_number_does_not_stay_in_a_row(library, decoder):
     assert torch.equal(forward.read(0, [1, 2, 3], start=0), sound)
 
 
+@pytest.mark.parametrize("place", [(5, 0, 1), (-1, 0, 1), (0, CAPACITY, 1), (0, 0, 90), (0, -1, 1)])
+def test_what_lies_outside_of_the_memory_is_refused(library, place):
+    model = build_model(CONFIGS["gpt"])
+    assert isinstance(model, Decoder)
+    forward = native(library, model.eval())
+    with pytest.raises(ValueError, match="does not exist"):
+        forward.hidden([Place(*place)])
+    row, position, token_id = place
+    with pytest.raises(ValueError, match="does not exist"):
+        forward.read(row, [token_id], start=position)
+
+
+def test_a_prompt_beyond_the_capacity_is_refused(library):
+    model = build_model(CONFIGS["gpt"])
+    assert isinstance(model, Decoder)
+    with pytest.raises(ValueError, match="does not exist"):
+        native(library, model.eval()).read(0, [1] * 5, start=CAPACITY - 4)
+
+
 def test_the_weights_are_read_once_for_a_token(library):
     model = build_model(replace(CONFIGS["qwen3"], tied=True))
     assert isinstance(model, Decoder)

@@ -192,6 +192,8 @@ class NativeForward:
 
     def hidden(self, places: Sequence[Place]) -> Float[Tensor, "batch dim"]:
         """A vector for each place, after the final norm; its keys and values are kept."""
+        for row, position, token_id in places:
+            self._require_place(row, position, token_id)
         numbers = [number for place in places for number in place]
         return self._run(numbers, len(places), prompt=False)
 
@@ -204,6 +206,8 @@ class NativeForward:
 
     def read(self, row: int, ids: Sequence[int], *, start: int) -> Float[Tensor, "time dim"]:
         """The same as `hidden`, for many tokens of one row from position `start` on."""
+        self._require_place(row, start + len(ids) - 1, max(ids))
+        self._require_place(row, start, min(ids))
         parts = []
         for begin in range(0, len(ids), self._largest_part):
             part = ids[begin : begin + self._largest_part]
@@ -228,6 +232,15 @@ class NativeForward:
         behind the first `to` of them.
         """
         return self._store.can_go_back(reached=reached, to=to)
+
+    def _require_place(self, row: int, position: int, token_id: int) -> None:
+        """Raise ValueError for what lies outside of the memory that the kernels write to."""
+        fits = 0 <= row < self.rows and 0 <= position < self.capacity
+        if not (fits and 0 <= token_id < self._vocab):
+            raise ValueError(
+                f"row {row} of {self.rows}, position {position} of {self.capacity} or token "
+                f"{token_id} of {self._vocab} does not exist"
+            )
 
     def _run(self, numbers: list[int], count: int, *, prompt: bool) -> Float[Tensor, "batch dim"]:
         """`numbers` are row, position and id of each token, one token after the other."""
