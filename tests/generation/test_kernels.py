@@ -1,6 +1,7 @@
 """The kernels compute what the model's modules do, and the same in any company, bit by bit."""
 
 import ctypes
+import platform
 import random
 import stat
 import sys
@@ -184,6 +185,24 @@ def test_the_weights_are_read_once_for_a_token(library):
     matrices = [weight for weight in model.parameters() if weight.dim() == 2]
     exact = sum(weight.numel() for weight in matrices) * 4  # the tied embedding is one of them
     assert exact <= PackedModel(model).weight_bytes < 1.3 * exact  # padding of whole tiles
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names processors of this kind")
+@pytest.mark.parametrize("processor", ["x86-64-v2", "haswell"])
+def test_older_processors_compute_the_same(tmp_path, monkeypatch, processor):
+    flags = [flag for flag in building.FLAGS if not flag.startswith("-march")]
+    monkeypatch.setattr(building, "FLAGS", (*flags, f"-march={processor}"))
+    if "avx2" not in Path("/proc/cpuinfo").read_text() and processor == "haswell":
+        pytest.skip("this processor has no AVX2")
+    older = load_library(tmp_path, tell=print)
+    torch.manual_seed(3)
+    model = build_model(CONFIGS["windowed"])
+    assert isinstance(model, Decoder)
+    for precision in ("float32", "int8", "int4"):
+        chosen = in_precision(model, precision)
+        expected = read_and_go_on(ModelForward(chosen, rows=ROWS, capacity=CAPACITY))
+        found = read_and_go_on(native(older, chosen))
+        assert relative_error(found, expected) < 0.02
 
 
 def test_what_the_kernels_do_not_serve_is_written_by_modules(tmp_path):

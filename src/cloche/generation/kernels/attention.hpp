@@ -242,7 +242,9 @@ inline void look_back_together(Lookers& own, const Number* keys, const Number* v
     const Words odd = d + 1 < dim ? to_bfloat16(own.queries[d + 1]) : Words{};
     own.query_pairs[d / 2] = to_bfloat16(own.queries[d]) | odd << 16;
   }
-  for (int i = 0; i < LANES; i++) own.positions[i] = position + i;
+  int32_t positions[LANES];
+  for (int i = 0; i < LANES; i++) positions[i] = position + i;
+  own.positions = load<Ints>(positions);
   // whole parts from the first token on, so that a sum does not depend on where the prompt is cut
   const int begin = window ? std::max(0, position - window + 1) / KEYS_AT_ONCE * KEYS_AT_ONCE : 0;
   for (int first = begin; first <= last; first += KEYS_AT_ONCE) {

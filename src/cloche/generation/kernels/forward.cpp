@@ -293,13 +293,12 @@ void Forward::attend_together(const Layer& layer, int number, const Cache& cache
       const int some = std::min(LANES, count - first), row = tokens[first].row;
       const int key_head = head / (heads.queries / heads.keys);
       float vector[LONGEST_HEAD];
+      for (int d = 0; d < heads.dim; d++) lookers.queries[d] = Floats{};
       for (int i = 0; i < some; i++) {
         prepare_head(heads, qkv.data() + (size_t)(first + i) * length + head * heads.dim,
                      layer.query_norm, tokens[first + i].position, factor, vector);
-        for (int d = 0; d < heads.dim; d++) lookers.queries[d][i] = vector[d];
+        for (int d = 0; d < heads.dim; d++) set_lane(lookers.queries[d], i, vector[d]);
       }
-      for (int i = some; i < LANES; i++)
-        for (int d = 0; d < heads.dim; d++) lookers.queries[d][i] = 0.0f;
       look_back_together(lookers, head_of<Number>(keys, slots, heads, row, key_head),
                          head_of<Number>(values, slots, heads, row, key_head), heads.dim,
                          heads.padded, slots, tokens[first].position,
@@ -307,7 +306,7 @@ void Forward::attend_together(const Layer& layer, int number, const Cache& cache
       for (int i = 0; i < some; i++)
         for (int d = 0; d < heads.dim; d++)
           attended[(size_t)(first + i) * found_length + head * heads.dim + d] =
-              lookers.found[d][i];
+              lane(lookers.found[d], i);
     }
   });
 }

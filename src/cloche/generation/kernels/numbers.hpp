@@ -60,6 +60,18 @@ ALWAYS Ints widen(const uint8_t* from) {
 
 ALWAYS Floats numbers_of(Ints whole) { return __builtin_convertvector(whole, Floats); }
 
+// One lane of a vector in memory, and a new number for it. (Indexed by what is known only later, a
+// vector is stored to by GCC 12 as if every lane began at a whole vector's address.)
+ALWAYS float lane(const Floats& values, int number) {
+  float found;
+  std::memcpy(&found, (const char*)&values + sizeof(float) * number, sizeof found);
+  return found;
+}
+
+ALWAYS void set_lane(Floats& values, int number, float value) {
+  std::memcpy((char*)&values + sizeof(float) * number, &value, sizeof value);
+}
+
 ALWAYS Floats all(float value) { return value - Floats{}; }
 
 // Two bfloat16 stand in each word, the first of them in the low half: as float32 each is the same
