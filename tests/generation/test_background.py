@@ -75,6 +75,16 @@ def test_a_cancelled_task_cancels_its_request(engine):
         assert engine.free_rows == 2
 
 
+def test_a_caller_whose_event_loop_is_gone_does_not_hold_up_the_others(engine):
+    with EngineThread(engine) as thread:
+        loop = asyncio.new_event_loop()
+        stream = thread.stream(request_of(1, max_tokens=100_000, n=2))
+        loop.run_until_complete(anext(stream))
+        loop.close()
+        assert len(asyncio.run(ids_of(thread, request_of(2, max_tokens=3)))) == 3
+        assert engine.free_rows == 2
+
+
 def test_what_cannot_be_served_is_refused_and_the_engine_goes_on(engine):
     async def refused_then_served(thread: EngineThread):
         with pytest.raises(RequestError, match="17 tokens"):

@@ -108,7 +108,8 @@ class EngineThread:
         for order in orders:
             order()  # who has just asked hears of the end like all others
         for listener in self._listeners.values():
-            listener(ending)
+            with suppress(RuntimeError):  # an event loop that is closed waits for nothing
+                listener(ending)
 
     def _obey(self) -> bool:
         """Do what was ordered, and wait for orders where nothing is to do; whether to go on."""
@@ -123,12 +124,17 @@ class EngineThread:
 
     def _pass_on(self, event: TokenEvent) -> None:
         request_id = event.request_id
-        listener = self._listeners[request_id]
+        listener = self._listeners.get(request_id)
+        if listener is None:  # who asked was gone at an earlier event of this step
+            return
         if event.finish_reason is not None:
             self._unfinished[request_id] -= 1
             if not self._unfinished[request_id]:
                 self._forget(request_id)
-        listener(event)
+        try:
+            listener(event)
+        except RuntimeError:  # its event loop is closed: nobody hears it, and the others go on
+            self._forget(request_id)
 
     def _forget(self, request_id: int) -> None:
         self._engine.cancel(request_id)
