@@ -13,6 +13,9 @@ class Message:
     role: str
     """One of ROLES."""
     content: str
+    input: str = ""
+    """What an instruction is about, as Alpaca's records keep it apart; templates without a place
+    for it show it after the content and a blank line."""
 
 
 Conversation = tuple[Message, ...]
