@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -13,6 +14,7 @@ from cloche.errors import RunError
 from cloche.training.options import RunOptions
 from cloche.weights.history import list_checkpoints
 
+Options = TypeVar("Options")
 CONFIG = "config.toml"
 LOCK = ".lock"
 CHANGEABLE = frozenset(
@@ -66,6 +68,15 @@ def claimed(run: Path) -> Iterator[None]:
 
 def read_options(run: Path) -> RunOptions | None:
     """The options the run began with, or None where it has not begun."""
+    return read_options_of(run, RunOptions(), kind=None)
+
+
+def read_options_of(run: Path, default: Options, *, kind: str | None) -> Options | None:
+    """The same, laid over the tree `default`, for a run of any kind.
+
+    A tuning says its `kind` in config.toml, a training from text none; RunError where the run is
+    of another.
+    """
     path = run / CONFIG
     if not path.exists():
         if list_checkpoints(run):
@@ -76,10 +87,22 @@ def read_options(run: Path) -> RunOptions | None:
         return None
     if not path.read_bytes().strip():
         raise RunError(f"{path} is empty: put it back, or begin another run with --out")
-    return with_values(RunOptions(), read_toml(path), source=str(path))
+    values = read_toml(path)
+    _require_kind(run, values.get("kind"), kind)
+    return with_values(default, values, source=str(path))
 
 
-def write_options(run: Path, options: RunOptions) -> None:
+def _require_kind(run: Path, found: Any, wanted: str | None) -> None:
+    """RunError where another command began the run."""
+    verbs = {None: "cloche train", "tune": "cloche tune", "classify": "cloche tune --task classify"}
+    if found != wanted:
+        begun = verbs.get(found, f"cloche align {found}")
+        raise RunError(
+            f"{run} was begun by {begun}: go on with that, or begin another run with --out"
+        )
+
+
+def write_options(run: Path, options: Any) -> None:
     """Store the complete options as the run's config.toml."""
     temporary = run / f".{CONFIG}.tmp"
     with open(temporary, "w", encoding="utf-8") as file:
@@ -98,7 +121,7 @@ def refuse_other_run(run: Path, *, resume: bool) -> None:
         )
 
 
-def refuse_other_options(run: Path, *, stored: RunOptions, given: RunOptions) -> None:
+def refuse_other_options(run: Path, *, stored: Any, given: Any) -> None:
     """RunError naming every option in which a resumed run would differ from how it began."""
     found = differences(stored, given, ignore=CHANGEABLE)
     if found:

@@ -108,15 +108,25 @@ class _Smoothed:
 def _evaluation_line(event: Evaluated) -> str:
     metrics = event.metrics
     best = "  [green]best so far[/green]" if event.best else ""
-    quality = (
-        f"{metrics['eval/exact']:.1%} translated exactly"
-        if "eval/exact" in metrics
-        else f"{metrics['eval/bits_per_byte']:.3f} bits a byte"
-    )
-    return (
-        f"step {event.step}: validation {metrics['eval/loss']:.4f}, "
-        f"training {metrics['eval/train_loss']:.4f} nats a token; {quality}{best}"
-    )
+    losses = f"validation {metrics['eval/loss']:.4f}"
+    if "eval/train_loss" in metrics:
+        losses += f", training {metrics['eval/train_loss']:.4f} nats a token"
+    told = [f"{name} {value:.4g}" for name, value in _others(metrics).items()]
+    if "eval/exact" in metrics:
+        told.insert(0, f"{metrics['eval/exact']:.1%} translated exactly")
+    elif "eval/bits_per_byte" in metrics:
+        told.insert(0, f"{metrics['eval/bits_per_byte']:.3f} bits a byte")
+    return f"step {event.step}: {'; '.join([losses, *told])}{best}"
+
+
+def _others(metrics: dict[str, float]) -> dict[str, float]:
+    """What a tuning measures besides its loss, by readable names."""
+    usual = {"eval/loss", "eval/train_loss", "eval/exact", "eval/bits_per_byte"}
+    return {
+        name.removeprefix("eval/").replace("_", " "): value
+        for name, value in metrics.items()
+        if name not in usual and name.startswith("eval/")
+    }
 
 
 def _shortened(text: str) -> str:
