@@ -6,13 +6,14 @@ A process that dies leaves the earlier checkpoints as they were, and at most a l
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cloche.errors import CheckpointError
 from cloche.model.build import LanguageModel, Network, build_network
@@ -43,6 +44,11 @@ TRAINER_SHARDS = f"{TRAINER}/optimizer"
 """Optimizer state that many processes wrote, each its own; stands for TRAINER_TENSORS."""
 TOKENIZER_KEY = "cloche_tokenizer"
 """In config.json: the fingerprint of the tokenizer that the model was trained with."""
+SCORES = "ForSequenceClassification"
+"""How the classes of models end that score a text: `weights.scorers` opens those."""
+WriteModel = Callable[[Path, SpecialIds, dict[str, Any]], None]
+"""Writes the model's part of a folder: the special ids it has learned to use, and what its
+config.json is to say beside the model."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,32 @@ def save_checkpoint(
     begin with bos, `chat_template` is Jinja. Raises CheckpointError where the disk refuses (full,
     read-only): then nothing has changed.
     """
+    write_checkpoint(
+        folder,
+        partial(_write_model, model=model, config=config),
+        tokenizer=tokenizer,
+        trainer=trainer,
+        card=card,
+        special_ids=special_ids,
+        stop_ids=stop_ids,
+        begins_with_bos=begins_with_bos,
+        chat_template=chat_template,
+    )
+
+
+def write_checkpoint(
+    folder: Path,
+    write_model: WriteModel,
+    *,
+    tokenizer: Tokenizer,
+    trainer: TrainerState | None,
+    card: str,
+    special_ids: SpecialIds | None,
+    stop_ids: Sequence[int],
+    begins_with_bos: bool,
+    chat_template: str | None,
+) -> None:
+    """As `save_checkpoint`, for a model that `write_model` writes: a description and weights."""
     temporary = temporary_beside(folder)
     try:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -86,7 +118,7 @@ def save_checkpoint(
         own = write_tokenizer(
             temporary, tokenizer, begins_with=learned.bos if begins_with_bos else None
         )
-        _write_model(temporary, model=model, config=config, special_ids=learned, own=own)
+        write_model(temporary, learned, own)
         write_prompting(
             temporary, special_ids=learned, stop_ids=stop_ids, chat_template=chat_template
         )
@@ -132,6 +164,11 @@ def fill_network(
 
     Raises CheckpointError where it is none of ours, or where the weights are not its own.
     """
+    if is_scorer(values):
+        raise CheckpointError(
+            f"{weights.source} holds a model that scores texts and writes none: a class or a "
+            "reward is what it gives"
+        )
     config = from_hf_config(values)
     require_enough_tensors(config, weights)
     with torch.device("meta"):  # no memory and no random numbers for weights replaced below
@@ -140,6 +177,13 @@ def fill_network(
     if isinstance(model, Decoder | EncoderDecoder):
         model.tie_weights()
     return model, config
+
+
+def is_scorer(values: dict[str, Any]) -> bool:
+    """Whether the contents of a config.json describe a model that scores texts."""
+    named = values.get("architectures")
+    first = named[0] if isinstance(named, list) and named else None
+    return isinstance(first, str) and first.endswith(SCORES)
 
 
 def require_language_model(model: Network, *, source: Path) -> LanguageModel:
@@ -197,20 +241,22 @@ def write_tokenizer(
 
 def _write_model(
     folder: Path,
+    special_ids: SpecialIds,
+    own: dict[str, Any],
     *,
     model: Network,
     config: ModelConfig,
-    special_ids: SpecialIds,
-    own: dict[str, Any],
 ) -> None:
     layout = layout_of(config, folder=folder)
     write_json(folder / CONFIG, in_layout(layout, config, special_ids, dtype="float32") | own)
     if from_hf_config(read_json(folder / CONFIG)) != config:
         raise CheckpointError(f"{folder / CONFIG} does not describe the model just written to it")
-    tensors = {
-        name: _as_stored(tensor.detach().cpu()) for name, tensor in model.state_dict().items()
-    }
-    write_tensors(folder / WEIGHTS, layout.names.to_stored(tensors, config))
+    write_tensors(folder / WEIGHTS, layout.names.to_stored(stored_tensors(model), config))
+
+
+def stored_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """The model's tensors as a checkpoint holds them: what is learned in float32, on the CPU."""
+    return {name: _as_stored(tensor.detach().cpu()) for name, tensor in model.state_dict().items()}
 
 
 def _as_stored(tensor: Tensor) -> Tensor:
