@@ -137,9 +137,7 @@ class TuneOptions:
         return found
 
 
-def method_problems(
-    method: MethodOptions, lora: LoraOptions, train: TrainOptions
-) -> list[str]:
+def method_problems(method: MethodOptions, lora: LoraOptions, train: TrainOptions) -> list[str]:
     """Options that the way of training gives no meaning, one sentence each."""
     found = []
     if method.method == "full" and lora != LoraOptions():
