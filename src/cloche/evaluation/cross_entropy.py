@@ -64,14 +64,17 @@ def summed_cross_entropy(
     differentiated again.
     """
     layer = output_layer(model)
+    rows, wanted = hidden.flatten(0, 1), targets.flatten()
+    places = (wanted != IGNORED).nonzero()[:, 0]
+    if len(places) < len(wanted):  # where answers alone are learned, most rows bear no loss
+        rows, wanted = rows[places], wanted[places]
     if layer is None:
-        logits = model.head(hidden).flatten(0, 1)  # pyright: ignore[reportCallIssue]
-        vectors, matrix = logits, None
+        vectors, matrix = model.head(rows), None  # pyright: ignore[reportCallIssue]
     else:
-        vectors, matrix = hidden.flatten(0, 1), layer.weight
+        vectors, matrix = rows, layer.weight
     bias = None if layer is None else layer.bias
     differentiate = torch.is_grad_enabled()  # always off inside of an autograd function
-    total = _SummedLoss.apply(vectors, matrix, bias, targets.flatten(), scoring, differentiate)
+    total = _SummedLoss.apply(vectors, matrix, bias, wanted, scoring, differentiate)
     assert isinstance(total, Tensor), "the function has one output"
     return total
 

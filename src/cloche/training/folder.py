@@ -94,7 +94,8 @@ def read_options_of(run: Path, default: Options, *, kind: str | None) -> Options
 
 def _require_kind(run: Path, found: Any, wanted: str | None) -> None:
     """RunError where another command began the run."""
-    verbs = {None: "cloche train", "tune": "cloche tune", "classify": "cloche tune --task classify"}
+    verbs = {None: "cloche train", "tune": "cloche tune"}
+    verbs |= {task: f"cloche tune --task {task}" for task in ("text", "classify")}
     if found != wanted:
         begun = verbs.get(found, f"cloche align {found}")
         raise RunError(

@@ -45,6 +45,7 @@ def open_base(
     *,
     template: str = "",
     may_grow: bool,
+    needs_template: bool = True,
     precision: str = "float32",
     warn: Callable[[str], None],
 ) -> Base:
@@ -53,6 +54,7 @@ def open_base(
     `template` is a preset, a file, or empty for the model's own, and chatml where it has none.
     Special tokens of the template that the tokenizer lacks are added at the end of its
     vocabulary, with the mean of all embeddings, if the model `may_grow`; else SettingError.
+    A model that goes on with plain text needs none.
     """
     if not source:
         raise SettingError("name the model to tune: a run, a checkpoint or a Hugging Face folder")
@@ -73,6 +75,8 @@ def open_base(
         model_hash(lm.folder),
     )
     missing = [n for n in found.special_tokens() if n not in lm.tokenizer.special_tokens]
+    if not needs_template:
+        return base
     if not missing:
         found.stop_ids(lm.tokenizer)  # raises where nothing could end an answer
         return base

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cloche.data.conversation_checks import length_report, split_records
-from cloche.data.conversations import ConversationRecord, read_conversations
+from cloche.data.conversations import read_conversations
 from cloche.errors import DataError, SettingError
 from cloche.tuning.base import Base
 from cloche.tuning.encoding import EncodedRecords, Learned, encode_records
