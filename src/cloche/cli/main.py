@@ -10,6 +10,8 @@ from cloche.errors import ClocheError
 
 VERBS = {
     "train": "grow a model from text",
+    "tune": "teach a model to answer: instruction tuning, LoRA, more text, labels",
+    "align": "learn from choices and rewards: collect, reward, dpo, ppo, grpo",
     "generate": "let a model continue a text",
     "chat": "write with a model, turn by turn",
     "eval": "measure how well a model predicts a text",

@@ -81,11 +81,9 @@ def main(arguments: list[str]) -> int:
     )
     values: dict[str, Any] = {}
     if run.finished:
-        from cloche.cli.tune_compare import compare, test_loss
+        from cloche.cli.tune_compare import held_out_report
 
-        values = test_loss(run.folder, options=options)
-        if command.compare:
-            values["answers"] = compare(run.folder, options=options, count=command.compare)
+        values = held_out_report(run.folder, answers=command.compare)
     return tell_run(run, values, verb="tune", json_wanted=command.json)
 
 

@@ -93,9 +93,7 @@ def pack(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
     return rows
 
 
-def sequence_sums(
-    values: Num[Tensor, " learned"], batch: ExampleBatch
-) -> Num[Tensor, " examples"]:
+def sequence_sums(values: Num[Tensor, " learned"], batch: ExampleBatch) -> Num[Tensor, " examples"]:
     """The sum over each example of one value for each of the batch's learned targets.
 
     `values` come in the order of `batch.targets[batch.targets != IGNORED]`.

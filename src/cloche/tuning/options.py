@@ -107,6 +107,29 @@ class InstructOptions:
         return found
 
 
+@dataclass(frozen=True)
+class DistillOptions:
+    """A larger model whose probabilities are learned beside the right tokens."""
+
+    teacher: str = ""
+    """A run, a checkpoint or a Hugging Face folder, of the same tokenizer; none when not given."""
+    share: float = 0.5
+    """The teacher's weight in the loss; the right tokens have the rest."""
+    temperature: float = 2.0
+    """Softens the probabilities of both, so that unlikely tokens are heard, too."""
+
+    def problems(self) -> list[str]:
+        """What cannot be used, one sentence each."""
+        found = []
+        if not 0.0 < self.share <= 1.0:
+            found.append(f"distill.share must be above 0 and at most 1, got {self.share}")
+        if not self.temperature > 0:
+            found.append(f"distill.temperature must be above 0, got {self.temperature}")
+        if not self.teacher and self != DistillOptions():
+            found.append("the distill options are for a teacher: name one by --distill.teacher")
+        return found
+
+
 USUAL_TRAIN = TrainOptions(optimizer="adamw", weight_decay=0.01, warmup=0.05, decay=0.95)
 """What a tuning begins with: few steps from a model that has learned already, so the rate only
 rises and falls."""
@@ -125,6 +148,7 @@ class TuneOptions:
     method: MethodOptions = field(default_factory=MethodOptions)
     lora: LoraOptions = field(default_factory=LoraOptions)
     data: TuneDataOptions = field(default_factory=TuneDataOptions)
+    distill: DistillOptions = field(default_factory=DistillOptions)
     train: TrainOptions = USUAL_TRAIN
 
     def problems(self) -> list[str]:
@@ -132,7 +156,8 @@ class TuneOptions:
         found = method_problems(self.method, self.lora, self.train)
         if self.tune.epochs is not None and self.train.steps is not None:
             found.append("tune.epochs and train.steps both say how long to train: give one")
-        for section in (self.tune, self.method, self.lora, self.data, self.train):
+        sections = (self.tune, self.method, self.lora, self.data, self.distill, self.train)
+        for section in sections:
             found.extend(section.problems())
         return found
 

@@ -8,17 +8,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from cloche.data.batches import on_device
 from cloche.data.example_order import ExampleOrder
-from cloche.data.examples import ROW_TOKENS, Example, ExampleBatch, lay_out
+from cloche.data.examples import ROW_TOKENS, Example, ExampleBatch
 from cloche.data.order import mix
-from cloche.evaluation.likelihood import evaluation_mode
 from cloche.planning.flops import flops_per_token
+from cloche.run import load
 from cloche.training.card import card_with
 from cloche.training.distributed import World, share_of_step
 from cloche.training.events import Listener, Sampled
 from cloche.training.machine import allow_short_products, measure_machine
-from cloche.training.objectives import NextToken, scoring_of
+from cloche.training.objectives import NextToken, Objective, scoring_of
 from cloche.training.options import TrainOptions
 from cloche.training.prefetch import Prefetched
 from cloche.training.recomputing import recompute_blocks
@@ -26,6 +25,8 @@ from cloche.training.start import TrainedRun
 from cloche.training.state import LoopState
 from cloche.tuning.answering import answer
 from cloche.tuning.base import Base, open_base
+from cloche.tuning.distilling import Distillation, require_same_tokens
+from cloche.tuning.held_out import mean_answer_loss
 from cloche.tuning.options import RATES, TuneOptions, with_usual_pace
 from cloche.tuning.records import HeldRecords, describe_records, read_held_records
 from cloche.tuning.session import Telling, Tuning, asked_options, run_tuning
@@ -107,9 +108,9 @@ def _prepare(options: TuneOptions, telling: Telling) -> Tuning:
         options=options,
         steps=train.steps or 1,
         compute=compute,
-        objective=NextToken(scoring_of(train), base.config.balance),
+        objective=_objective(options, base),
         batches=example_batches(held.train.examples, train, packing=options.tune.packing),
-        evaluate=_Evaluation(held, device=torch.device(train.device), rows=options.tune.packing),
+        evaluate=_Evaluation(held, device=train.device, rows=options.tune.packing),
         snapshot=lambda: trainee.snapshot(compute),
         read_trained=trainee.read_trained,
         belongs_to={"base": base.hash, "data": held.hash, "template": base.template.source},
@@ -117,6 +118,23 @@ def _prepare(options: TuneOptions, telling: Telling) -> Tuning:
         write_sample=_sampling(base, compute.model, held, train),
         flops_per_token=flops_per_token(base.config),
         peak_flops=machine.flops_per_second,
+    )
+
+
+def _objective(options: TuneOptions, base: Base) -> Objective:
+    """Cross-entropy of the learned tokens, beside a teacher where there is one."""
+    scoring, distill = scoring_of(options.train), options.distill
+    if not distill.teacher:
+        return NextToken(scoring, base.config.balance)
+    teacher = load(distill.teacher, precision="float32", device=options.train.device)
+    require_same_tokens(
+        base.tokenizer.fingerprint, teacher.tokenizer.fingerprint, teacher_name=distill.teacher
+    )
+    return Distillation(
+        teacher.model.requires_grad_(False),
+        share=distill.share,
+        temperature=distill.temperature,
+        scoring=scoring,
     )
 
 
@@ -148,7 +166,7 @@ class _Evaluation:
     """Losses of both parts, in nats a learned token, on as many examples of one as of the other."""
 
     held: HeldRecords
-    device: torch.device
+    device: str
     rows: bool
     """Whether examples are packed into rows."""
 
@@ -161,27 +179,7 @@ class _Evaluation:
         }
 
     def mean(self, model: nn.Module, examples: Sequence[Example]) -> float:
-        return mean_answer_loss(model, examples, device=self.device, packing=self.rows)
-
-
-def mean_answer_loss(
-    model: nn.Module,
-    examples: Sequence[Example],
-    *,
-    device: torch.device,
-    packing: bool = True,
-    rows: int = 8,
-) -> float:
-    """The mean cross-entropy of the learned tokens of examples, in nats a token."""
-    objective, nats, count = NextToken(), 0.0, 0
-    ordered = sorted(examples, key=lambda example: len(example.ids))
-    with evaluation_mode(model):
-        for begin in range(0, len(ordered), rows):
-            batch = lay_out(ordered[begin : begin + rows], row_tokens=ROW_TOKENS if packing else 1)
-            term = objective(model, on_device(batch, device)).terms["loss"]
-            nats += float(term.sum)
-            count += term.count
-    return nats / count
+        return mean_answer_loss(model, tuple(examples), device=self.device, packing=self.rows)
 
 
 def _sampling(
