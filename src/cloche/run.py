@@ -25,9 +25,9 @@ from cloche.model.decoder import Decoder
 from cloche.model.quantized import Bits, quantize
 from cloche.text.names import open_tokenizer
 from cloche.text.tokenizer import Tokenizer
-from cloche.weights.checkpoint import load_model
 from cloche.weights.folder import CONFIG, read_json
 from cloche.weights.hf import from_hf_config
+from cloche.weights.loading import load_any_model, tokenizer_folder
 from cloche.weights.opening import folders_to_try, open_first_whole
 from cloche.weights.prompting import load_begins_with_bos, load_special_ids, load_stop_ids
 
@@ -180,7 +180,9 @@ def load(
     if bits:
         tell(f"rounding the weights to {bits}")
     lm = open_first_whole(
-        folders, lambda folder: _open(folder, device=target, dtype=dtype, bits=bits), warn=warn
+        folders,
+        lambda folder: _open(folder, device=target, dtype=dtype, bits=bits, warn=warn),
+        warn=warn,
     )
     forwards = Forwards(lm.model, kernels or default_folder(), tell, warn)
     return replace(lm, forwards=forwards)
@@ -239,21 +241,29 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     return DTYPES[precision]
 
 
-def _open(folder: Path, *, device: torch.device, dtype: torch.dtype, bits: Bits | None) -> LM:
-    model, config = load_model(folder, dtype=dtype)
+def _open(
+    folder: Path,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    bits: Bits | None,
+    warn: Callable[[str], None],
+) -> LM:
+    model, config = load_any_model(folder, dtype=dtype, warn=warn)
     if bits is not None:
         if not isinstance(model, Decoder):
             raise SettingError(
                 f"a {config.family} model has no matrices to keep in {bits}: leave precision out"
             )
         quantize(model, bits)
-    tokenizer = open_tokenizer(str(folder.absolute()))
+    speaking = tokenizer_folder(folder)
+    tokenizer = open_tokenizer(str(speaking.absolute()))
     if tokenizer.vocab_size > config.vocab_size:
         raise CheckpointError(
             f"{folder} does not fit together: its tokenizer has {tokenizer.vocab_size} tokens, "
             f"its model {config.vocab_size}"
         )
-    special = load_special_ids(folder)
+    special = load_special_ids(speaking)
     eos = tokenizer.special_ids.eos
     return LM(
         model.to(device).eval(),
@@ -261,6 +271,6 @@ def _open(folder: Path, *, device: torch.device, dtype: torch.dtype, bits: Bits 
         config,
         folder,
         bos=special.bos,
-        begins_with_bos=load_begins_with_bos(folder),
-        stop_ids=load_stop_ids(folder) or (() if eos is None else (eos,)),
+        begins_with_bos=load_begins_with_bos(speaking),
+        stop_ids=load_stop_ids(speaking) or (() if eos is None else (eos,)),
     )

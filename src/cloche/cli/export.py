@@ -14,13 +14,15 @@ from cloche.cli.signals import cleaning_up
 
 @dataclass(frozen=True)
 class Export:
-    """Write a model for other tools: a Hugging Face folder for transformers and vLLM, or a GGUF
-    file for llama.cpp and Ollama. What was written is read back and compared before it stays."""
+    """Write a model for other tools: a Hugging Face folder for transformers and vLLM, a GGUF file
+    for llama.cpp and Ollama, or an adapter alone for PEFT. What was written is read back and
+    compared before it stays."""
 
     run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
     """A run, a checkpoint, or a Hugging Face model folder."""
-    to: Literal["hf", "gguf"]
-    """hf: a Hugging Face folder. gguf: a .gguf file, and a Modelfile beside it."""
+    to: Literal["hf", "gguf", "peft"]
+    """hf: a Hugging Face folder. gguf: a .gguf file, and a Modelfile beside it. Both have adapters
+    merged in. peft: an adapter alone, as a folder."""
     out: str
     """The new folder or file."""
     precision: Literal["float32", "bfloat16", "float16"] | None = None
@@ -39,6 +41,7 @@ def main(arguments: list[str]) -> int:
     from cloche.errors import SettingError
     from cloche.run import load
     from cloche.weights.importing import describe_folder
+    from cloche.weights.loading import described_folder, whole_folder
     from cloche.weights.manifest import CARD
     from cloche.weights.reading import find_weights
 
@@ -46,6 +49,10 @@ def main(arguments: list[str]) -> int:
         raise SettingError("--type belongs to --to gguf; a Hugging Face folder has --precision")
     if command.to == "gguf" and command.precision is not None:
         raise SettingError("--precision belongs to --to hf; a GGUF file has --type")
+    if command.to == "peft":
+        if command.precision is not None or command.type is not None:
+            raise SettingError("an adapter is written in float32: leave --precision and --type out")
+        return _export_adapter(command)
     lm = load(
         command.run,
         precision="float32",
@@ -53,7 +60,8 @@ def main(arguments: list[str]) -> int:
         checkpoint=command.checkpoint,
         warn=tell,
     )
-    parts = describe_folder(lm.folder, lm.model, find_weights(lm.folder), tokenizer=None)
+    weights = find_weights(whole_folder(lm.folder))
+    parts = describe_folder(described_folder(lm.folder), lm.model, weights, tokenizer=None)
     out = Path(command.out)
     with cleaning_up():
         if command.to == "hf":
@@ -86,4 +94,20 @@ def main(arguments: list[str]) -> int:
         f"square: {check.rms:.3g}) over {check.tokens:,} tokens"
     )
     print(f"  token ids and text equal for {check.texts} texts; checkpoint {lm.folder}")
+    return 0
+
+
+def _export_adapter(command: Export) -> int:
+    from cloche.weights.adapter_exporting import export_adapter
+    from cloche.weights.opening import folders_to_try
+
+    folder = folders_to_try(Path(command.run), command.checkpoint, warn=tell)[0]
+    with cleaning_up():
+        tensors = export_adapter(folder, Path(command.out))
+    if command.json:
+        values = {"run": command.run, "checkpoint": str(folder), "out": command.out}
+        print(json.dumps(values | {"tensors": tensors}, ensure_ascii=False))
+        return 0
+    print(f"{command.out}: an adapter of {tensors} tensors, read back by cloche; open it with")
+    print('  PeftModel.from_pretrained(base, "' + command.out + '")')
     return 0

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from cloche.model.decoder import Decoder
-from cloche.model.lora import LoraConfig, add_lora
+from cloche.model.lora import add_lora
+from cloche.model.lora_config import ALL_LINEAR, LoraConfig
 from cloche.training.machine import dtype_of
 from cloche.training.options import TrainOptions
 from cloche.training.snapshots import frozen
@@ -86,7 +87,7 @@ def lora_config(options: LoraOptions) -> LoraConfig:
         dropout=options.dropout,
         rslora=options.rslora,
         dora=options.dora,
-        targets=options.targets or "all-linear",
+        targets=options.targets or ALL_LINEAR,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from cloche.errors import CheckpointError
+from cloche.weights.adapters import is_adapter
 from cloche.weights.folder import CONFIG
 from cloche.weights.history import CHECKPOINTS, list_checkpoints
 from cloche.weights.tensors import refuse_pickle
@@ -51,7 +52,7 @@ def folders_to_try(source: Path, checkpoint: str, *, warn: Callable[[str], None]
         raise CheckpointError(f"{source} is a file: give the folder it lies in")
     if (source / CHECKPOINTS).is_dir():
         return _checkpoints_to_try(source, checkpoint, warn=warn)
-    if not (source / CONFIG).exists():
+    if not (source / CONFIG).exists() and not is_adapter(source):
         raise CheckpointError(
             f"{source} is no run, no checkpoint and no Hugging Face model folder: it has neither "
             f"{CHECKPOINTS}/ nor {CONFIG}"
