@@ -9,7 +9,8 @@ Source: the layout of groups is that of GGUF's Q8_0 and Q4_1,
 https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int, Int8, UInt8
@@ -19,6 +20,8 @@ from torch.nn import functional
 from cloche.model.mlp import MixtureOfExperts
 
 Bits = Literal["int8", "int4"]
+Matrix = Callable[[torch.dtype], Tensor]
+"""Makes a frozen matrix (outputs, inputs) in a dtype."""
 INT8_GROUP = 64
 INT4_GROUP = 32
 GIVEN_UP = 0.05
@@ -59,6 +62,37 @@ def round_to_int4(
     return numbers.to(torch.uint8).flatten(1), scales, minima
 
 
+def product_with(
+    vectors: Float[Tensor, "*batch inputs"], matrix: Matrix, *, bias: Tensor | None = None
+) -> Float[Tensor, "*batch outputs"]:
+    """The products of the vectors with a frozen matrix, which is made anew each time it is used.
+
+    Where vectors have a gradient, the backward pass makes the matrix a second time: torch's own
+    would keep that of every layer until then, and a model in 4 bits would take the memory of one
+    in 32.
+    """
+    if not (torch.is_grad_enabled() and vectors.requires_grad):
+        return functional.linear(vectors, matrix(vectors.dtype), bias)
+    found = _MadeTwice.apply(vectors, matrix)
+    assert isinstance(found, Tensor), "the function has one output"
+    return found if bias is None else found + bias
+
+
+class _MadeTwice(torch.autograd.Function):
+    """The product forward; the gradient by the vectors, with the matrix made again, backward."""
+
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor, matrix: Matrix) -> Tensor:
+        """Keeps no tensor, only how to make the matrix."""
+        ctx.matrix = matrix
+        return functional.linear(vectors, matrix(vectors.dtype))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        """By the vectors."""
+        return grads[0] @ ctx.matrix(grads[0].dtype), None
+
+
 class QuantizedLinear(nn.Module):
     """A linear layer whose matrix is kept in 8 or 4 bits; the bias stays as it is.
 
@@ -92,7 +126,7 @@ class QuantizedLinear(nn.Module):
 
     def forward(self, vectors: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
         """The products, in the dtype of the vectors."""
-        return functional.linear(vectors, self.matrix(vectors.dtype), self.bias)
+        return product_with(vectors, self.matrix, bias=self.bias)
 
 
 class QuantizedEmbedding(nn.Module):
@@ -112,7 +146,8 @@ class QuantizedEmbedding(nn.Module):
 def quantize(model: nn.Module, bits: Bits) -> None:
     """Round the matrices of a decoder's layers to `bits`, its embedding and head to int8, in place.
 
-    Norms, biases and vectors of positions stay. The model can no longer be trained.
+    Norms, biases and vectors of positions stay. The matrices can no longer be trained; adapters
+    beside them can (`cloche.model.lora`).
     """
     with torch.no_grad():
         for block in model.layers.modules():  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]

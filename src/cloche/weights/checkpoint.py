@@ -123,7 +123,7 @@ def write_checkpoint(
             temporary, special_ids=learned, stop_ids=stop_ids, chat_template=chat_template
         )
         if trainer is not None:
-            _write_trainer(temporary, trainer)
+            write_trainer(temporary, trainer)
         (temporary / CARD).write_text(card, encoding="utf-8")
         write_manifest(temporary)
         put_on_disk(temporary, mode_of=temporary / CONFIG)
@@ -263,7 +263,8 @@ def _as_stored(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
-def _write_trainer(folder: Path, trainer: TrainerState) -> None:
+def write_trainer(folder: Path, trainer: TrainerState) -> None:
+    """Write a training's state into a folder that is being written."""
     for name, tensor in trainer.tensors.items():
         if tensor.dtype in (torch.bfloat16, torch.float16):
             raise ValueError(f"{name} is {tensor.dtype}; a training state is kept in float32")
