@@ -81,11 +81,20 @@ def law_curves(
 
 
 def reliability_diagram(
-    bins: Sequence[tuple[float, float, float, float, int]], path: Path, *, title: str
+    bins: Sequence[tuple[float, float, float, float, int]],
+    path: Path,
+    *,
+    title: str,
+    labels: tuple[str, str, str] = (
+        "probability of the likeliest token",
+        "how often it was the true one",
+        "tokens",
+    ),
 ) -> None:
     """Draw how often a model is right over how sure it is, to an image file.
 
-    `bins` are (low, high, confidence, accuracy, tokens). The points would lie on the dashed line
+    `bins` are (low, high, confidence, accuracy, tokens), `labels` those of the axes, and what is
+    counted. The points would lie on the dashed line
     if the model were right as often as it says; the bars are the share of the tokens in each bin.
     """
     figure, axes = _figure(title)
@@ -95,11 +104,11 @@ def reliability_diagram(
         axes.bar(low, tokens / total, width=high - low, align="edge", color=FAINT)
     points = [(confidence, accuracy) for _, _, confidence, accuracy, _ in bins]
     axes.plot(*zip(*points, strict=True), "o-", color=TRAIN, label="the model")
-    axes.bar(0, 0, color=FAINT, label="share of the tokens")
+    axes.bar(0, 0, color=FAINT, label=f"share of the {labels[2]}")
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
-    axes.set_xlabel("probability of the likeliest token")
-    axes.set_ylabel("how often it was the true one")
+    axes.set_xlabel(labels[0])
+    axes.set_ylabel(labels[1])
     axes.legend(frameon=False, loc="upper left")
     _save(figure, path)
 
@@ -129,6 +138,53 @@ def intervals_chart(
         shown.set_fontname(font)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel(label)
+    _save(figure, path)
+
+
+def confusion_chart(
+    counts: Sequence[Sequence[int]], path: Path, *, classes: Sequence[str], title: str
+) -> None:
+    """Draw how many texts of a class (row) were taken for one (column), to an image file.
+
+    The shade of a cell is the share of its row; numbers are written where there is room.
+    """
+    figure, axes = _figure(title)
+    figure.set_size_inches(6, 6)
+    shares = [[count / max(sum(row), 1) for count in row] for row in counts]
+    axes.imshow(shares, cmap="Greens", vmin=0.0, vmax=1.0)
+    axes.grid(visible=False)
+    names = [_drawable(name) for name in classes]
+    if len(classes) <= 20:
+        for row, line in enumerate(counts):
+            for column, count in enumerate(line):
+                color = "white" if shares[row][column] > 0.5 else "black"
+                axes.text(column, row, f"{count:,}", ha="center", va="center", color=color)
+        shown = [name for name, _ in names]
+        for axis, angle in ((axes.xaxis, 45), (axes.yaxis, 0)):
+            axis.set_ticks(range(len(classes)), shown, rotation=angle, parse_math=False)
+            for label, (_, font) in zip(axis.get_ticklabels(), names, strict=True):
+                label.set_fontname(font)
+    axes.set_xlabel("taken for")
+    axes.set_ylabel("is")
+    _save(figure, path)
+
+
+def margin_histogram(margins: Sequence[float], path: Path, *, title: str) -> None:
+    """Draw by how much the preferred answers are scored above the others, to an image file.
+
+    What lies left of zero was judged the other way round.
+    """
+    figure, axes = _figure(title)
+    wrong = [margin for margin in margins if margin <= 0]
+    right = [margin for margin in margins if margin > 0]
+    edge = max((abs(margin) for margin in margins), default=1.0) or 1.0
+    low, high = (-edge if wrong else 0.0), (edge if right else 0.0)
+    for part, color, name in ((right, TRAIN, "right"), (wrong, VALIDATION, "wrong")):
+        axes.hist(part, bins=40, range=(low, high), color=color, label=f"{name}: {len(part):,}")
+    axes.axvline(0.0, color="0.4", linestyle="--", linewidth=1.2)
+    axes.set_xlabel("score of the preferred answer above that of the other")
+    axes.set_ylabel("pairs")
+    axes.legend(frameon=False)
     _save(figure, path)
 
 
