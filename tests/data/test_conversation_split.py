@@ -84,18 +84,21 @@ def test_groups_are_never_cut():
 def test_lengths_tell_what_is_cut_and_who_loses_the_whole_answer():
     counts = [TokenCount(f"r{number}", number + 1, 5) for number in range(100)]
     counts.append(TokenCount("long question", 300, 290))
-    found = measure_lengths(counts, 60)
+    found = measure_lengths(counts, 59)
     assert (found.median, found.percentile_95, found.longest) == (51, 96, 300)
     assert found.longest_place == "long question"
     assert found.truncated == (*(f"r{number}" for number in range(60, 100)), "long question")
     assert found.unanswered == ("long question",)
-    assert found.lines() == length_report(counts, 60)
     assert found.lines() == [
-        "tokens: median 51, 95 of 100 have at most 96, the longest 300 (long question)",
-        "41 records are of 101 longer than 60 tokens and cut there: r60, r61, r62 and 38 more",
-        "1 record is cut before the first answer, so that nothing can be learned from it: "
-        "long question",
+        "Tokens: median 51, 95 of 100 records have at most 96, the longest 300 (long question).",
+        "Cut: 41 of 101 records, which do not fit into a context of 59 tokens: r60, r61, r62 and "
+        "38 more.",
+        "Cut before the first answer, so that nothing can be learned: 1 of these: long question.",
     ]
-    assert len(length_report(counts, 300)) == 1
-    assert measure_lengths(counts, 290).unanswered == ("long question",)
-    assert measure_lengths(counts, 291).unanswered == ()
+    assert length_report([count.tokens for count in counts], context=59) == [
+        "Tokens: median 51, 95 of 100 records have at most 96, the longest 300.",
+        "Cut: 41 of 101 records, which do not fit into a context of 59 tokens.",
+    ]
+    assert len(measure_lengths(counts, 299).lines()) == 1
+    assert measure_lengths(counts, 289).unanswered == ("long question",)
+    assert measure_lengths(counts, 290).unanswered == ()

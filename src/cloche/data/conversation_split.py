@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,7 @@ _PERMUTATION = 0x73706C6974  # a stream of random numbers of its own
 _SHOWN = 3
 
 
-@dataclass(frozen=True)
-class Split:
+class Split(NamedTuple):
     """Places of the records of each part, each place in exactly one."""
 
     train: tuple[int, ...]
@@ -102,34 +101,38 @@ class LengthReport:
     percentile_95: int
     longest: int
     longest_place: str
-    kept: int
-    """Tokens of which no record keeps more."""
+    context: int
     truncated: tuple[str, ...]
-    """Places of the records that are longer."""
+    """Places of the records that are longer than the context and the token that follows it."""
     unanswered: tuple[str, ...]
     """Of these, those of whose answers nothing is left."""
 
     def lines(self) -> list[str]:
         """For the screen."""
+        place = f" ({self.longest_place})" if self.longest_place else ""
         found = [
-            f"tokens: median {self.median:,}, 95 of 100 have at most {self.percentile_95:,}, the "
-            f"longest {self.longest:,} ({self.longest_place})"
+            f"Tokens: median {self.median:,}, 95 of 100 records have at most "
+            f"{self.percentile_95:,}, the longest {self.longest:,}{place}."
         ]
         if self.truncated:
             found.append(
-                f"{_records(self.truncated)} of {self.records:,} longer than {self.kept:,} tokens "
-                f"and cut there: {_listed(self.truncated)}"
+                f"Cut: {len(self.truncated):,} of {self.records:,} records, which do not fit into "
+                f"a context of {self.context:,} tokens{_listed(self.truncated)}."
             )
         if self.unanswered:
             found.append(
-                f"{_records(self.unanswered)} cut before the first answer, so that nothing can be "
-                f"learned from it: {_listed(self.unanswered)}"
+                f"Cut before the first answer, so that nothing can be learned: "
+                f"{len(self.unanswered):,} of these{_listed(self.unanswered)}."
             )
         return found
 
 
-def measure_lengths(counts: Sequence[TokenCount], kept: int) -> LengthReport:
-    """What the lengths of all records are, at least one, where `kept` tokens of each are kept."""
+def measure_lengths(counts: Sequence[TokenCount], context: int) -> LengthReport:
+    """How long the records are, and what is cut of those that a context does not hold.
+
+    A record of one token more than the context fits, as its last one is only predicted. There must
+    be at least one record.
+    """
     lengths = sorted(count.tokens for count in counts)
     longest = max(counts, key=lambda count: count.tokens)
     return LengthReport(
@@ -138,15 +141,15 @@ def measure_lengths(counts: Sequence[TokenCount], kept: int) -> LengthReport:
         percentile_95=_quantile(lengths, 0.95),
         longest=longest.tokens,
         longest_place=longest.place,
-        kept=kept,
-        truncated=tuple(count.place for count in counts if count.tokens > kept),
-        unanswered=tuple(count.place for count in counts if count.first_learned >= kept),
+        context=context,
+        truncated=tuple(count.place for count in counts if count.tokens > context + 1),
+        unanswered=tuple(count.place for count in counts if count.first_learned > context),
     )
 
 
-def length_report(counts: Sequence[TokenCount], kept: int) -> list[str]:
-    """Lines for the screen of `measure_lengths`."""
-    return measure_lengths(counts, kept).lines()
+def length_report(lengths: Sequence[int], context: int) -> list[str]:
+    """Lines for the screen, of the numbers of tokens alone; see `measure_lengths`."""
+    return measure_lengths([TokenCount("", length, 0) for length in lengths], context).lines()
 
 
 def _quantile(ranked: Sequence[int], share: float) -> int:
@@ -169,10 +172,9 @@ def _shown(split: Sequence[float]) -> str:
     return " ".join(f"{share:g}" for share in split) or "nothing"
 
 
-def _records(places: Sequence[str]) -> str:
-    return "1 record is" if len(places) == 1 else f"{len(places):,} records are"
-
-
 def _listed(places: Sequence[str]) -> str:
+    """The first places, where they are known, to end a sentence with."""
+    if not places[0]:
+        return ""
     more = f" and {len(places) - _SHOWN:,} more" if len(places) > _SHOWN else ""
-    return ", ".join(places[:_SHOWN]) + more
+    return f": {', '.join(places[:_SHOWN])}{more}"

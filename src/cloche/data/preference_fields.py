@@ -103,7 +103,14 @@ def _common_beginning(
             )
         return []
     pairs = zip(chosen[:-1], rejected[:-1], strict=False)
-    return [one for one, _ in takewhile(lambda pair: pair[0].message == pair[1].message, pairs)]
+    same = [one for one, _ in takewhile(lambda pair: pair[0].message == pair[1].message, pairs)]
+    first = chosen[len(same)], rejected[len(same)]
+    if not reader.problems and any(turn.message.role != ASSISTANT for turn in first):
+        reader.problems.append(
+            f"'{first[0].name}' and '{first[1].name}' differ before there is an answer: both must "
+            "have the same prompt"
+        )
+    return same
 
 
 def _without(prompt: Sequence[Turn], answer: list[Turn]) -> list[Turn]:
