@@ -86,8 +86,8 @@ def test_types_of_loss_weigh_long_and_short_answers_as_they_say():
     losses, owners = torch.tensor([1.0, 3.0, 10.0]), torch.tensor([0, 0, 1])
 
     def mean(loss_type):
-        total = weighed_sum(losses, owners, answers=2, loss_type=loss_type)
-        return float(total) / loss_count(tokens=3, answers=2, max_tokens=7, loss_type=loss_type)
+        total = weighed_sum(losses, owners, answers=2, max_tokens=7, loss_type=loss_type)
+        return float(total) / loss_count(tokens=3, answers=2, loss_type=loss_type)
 
     assert mean("grpo") == pytest.approx((2.0 + 10.0) / 2)
     assert mean("dapo") == mean("bnpo") == pytest.approx(14 / 3)

@@ -4,7 +4,9 @@ The Kullback-Leibler divergence is a mean over the policy's own answers of log p
 log p(reference). All estimates here take the tokens that the policy drew.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -68,3 +70,15 @@ class KLCost:
         error = divergence / self.target - 1.0
         error = min(max(error, -LARGEST_ERROR), LARGEST_ERROR)
         self.coefficient *= 1.0 + error * answers / self.horizon
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """None: the coefficient is a value."""
+        return {}
+
+    def state_values(self) -> dict[str, Any]:
+        """The coefficient as it is now."""
+        return {"coefficient": self.coefficient}
+
+    def load_state(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:  # noqa: ARG002
+        """Go on with the coefficient as it was."""
+        self.coefficient = values["coefficient"]

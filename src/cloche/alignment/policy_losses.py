@@ -98,26 +98,30 @@ def weighed_sum(
     owners: Int[Tensor, " tokens"],
     *,
     answers: int,
+    max_tokens: int,
     loss_type: LossType,
 ) -> Float[Tensor, ""]:
     """The sum that `loss_count` divides; `owners` numbers the answer of each token.
 
-    "grpo" is the mean over answers of the mean over their tokens, where a token of a long answer
-    weighs less. All others sum all tokens.
+    "dapo" and "bnpo" sum all tokens. In "grpo" an answer weighs the same however long it is, so
+    that a token of a long one weighs less. In "dr_grpo" each token is divided by `max_tokens`, a
+    constant, so that length has no influence at all.
+
+    Sources: Yu et al. 2025, https://arxiv.org/abs/2503.14476; Shao et al. 2024,
+    https://arxiv.org/abs/2402.03300; Liu et al. 2025, https://arxiv.org/abs/2503.20783
     """
+    if loss_type == "dr_grpo":
+        return losses.sum() / max_tokens
     if loss_type != "grpo":
         return losses.sum()
     lengths = owners.bincount(minlength=answers).clamp(min=1)
     return (losses / lengths[owners]).sum()
 
 
-def loss_count(*, tokens: int, answers: int, max_tokens: int, loss_type: LossType) -> int:
-    """What the sum of losses is divided by, over an optimizer step.
+def loss_count(*, tokens: int, answers: int, loss_type: LossType) -> int:
+    """What the sum of losses is divided by, over an optimizer step: its tokens, or its answers.
 
-    "dapo" and "bnpo": the tokens ("bnpo" in TRL those of one part of a step, here always of the
-    whole step: parts change nothing). "grpo": the answers. "dr_grpo": the tokens that the answers
-    could have had, a constant, so that length has no influence at all.
+    TRL's "bnpo" divides by the tokens of one part of a step; here it is always the whole step, so
+    that parts change nothing, and "bnpo" is "dapo".
     """
-    if loss_type == "grpo":
-        return answers
-    return answers * max_tokens if loss_type == "dr_grpo" else tokens
+    return answers if loss_type in ("grpo", "dr_grpo") else tokens

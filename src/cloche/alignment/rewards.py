@@ -12,7 +12,7 @@ import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from cloche.alignment.reward_functions.arithmetic import reward_arithmetic
 from cloche.alignment.reward_functions.exact import reward_exact
@@ -24,6 +24,7 @@ from cloche.alignment.rewards_process import RewardError, RewardProcess
 from cloche.alignment.rewards_worker import number_of
 from cloche.config import nearest
 from cloche.errors import ClocheError, SettingError, join_problems
+from cloche.text.messages import Conversation
 
 READY: Mapping[str, Callable[[str | None], RewardFunction]] = {
     "exact": reward_exact,
@@ -47,6 +48,8 @@ class Answered:
     record: Mapping[str, Any]
     place: str
     """Where the prompt's record stands, for messages."""
+    conversation: Conversation = ()
+    """The prompt as messages, for models that judge."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,15 @@ class Judged:
     """One for each answer: all rewards, times their weights, added up."""
     means: Mapping[str, float]
     """The mean of each reward by name, before its weight."""
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """Whatever says what answers are worth: functions, or a reward model."""
+
+    def judge(self, answers: Sequence[Answered]) -> Judged:
+        """What they are worth."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -138,6 +150,12 @@ class Rewards:
                 for total, value in zip(totals, found, strict=True)
             ]
         return Judged(tuple(totals), means)
+
+    def __enter__(self) -> "Rewards":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """End the processes of the user's functions."""
