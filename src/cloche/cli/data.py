@@ -51,9 +51,12 @@ class Show:
     """Seed of the stories: the same seed tells the same worlds in both languages."""
     part: Literal["train", "held_out"] = "train"
     """Stories to train on, or ones whose combinations never appear there."""
-    format: Literal["text", "questions", "pairs", "parallel", "sentences"] = "text"
+    format: Literal[
+        "text", "questions", "pairs", "parallel", "sentences", "chat", "preferences", "prompts"
+    ] = "text"
     """text, or JSON rows: questions with answers, pairs of continuations, stories in both
-    languages, or single sentences with their translation, to train a seq2seq model on."""
+    languages, or single sentences with their translation, to train a seq2seq model on; chat,
+    preferences and prompts are what cloche tune and cloche align learn from."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""Stories as rows of data: questions with true answers, pairs of continuations, parallel text."""
+"""Stories as rows of data: questions with true answers, pairs of continuations, parallel text.
+
+Also as what files of tunings hold: conversations, preferences, prompts.
+"""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -6,10 +9,15 @@ from itertools import count
 from typing import Any, Literal
 
 from cloche.data.stories.catalogue import Part
+from cloche.data.stories.conversations import (
+    stories_to_ask,
+    story_conversation,
+    story_preferences,
+)
 from cloche.data.stories.corpus import Story, story
 from cloche.data.stories.teller import Language
 
-Form = Literal["questions", "pairs", "parallel"]
+Form = Literal["questions", "pairs", "parallel", "chat", "preferences", "prompts"]
 OTHER: dict[Language, Language] = {"en": "zh", "zh": "en"}
 
 
@@ -20,7 +28,8 @@ def story_rows(
 
     questions: `text`, `shape`, `questions` (each `question`, `answer`, `kind`). pairs: `prompt`,
     `right`, `wrong`. parallel: `en` and `zh`, lists of sentences that mean the same one by one;
-    `language` then only says whose text is counted.
+    `language` then only says whose text is counted. chat: `messages`, all questions of the story.
+    preferences: `prompt`, `chosen`, `rejected`. prompts: `prompt`, `answer`, `kind`.
     """
     size = 0
     for index in count():
@@ -29,14 +38,27 @@ def story_rows(
             other = story(index, seed=seed, language=OTHER[language], part=part)
             yield {tale.language: list(tale.sentences) for tale in (told, other)}
         else:
-            yield _row(form, told)
+            yield _row(form, told, part=part)
         size += len(told.text.encode())
         if size >= size_bytes:
             return
 
 
-def _row(form: Form, told: Story) -> dict[str, Any]:
-    if form == "pairs":
-        return asdict(told.continuation)
-    questions = [asdict(question) for question in told.questions]
-    return {"text": told.text, "shape": told.shape, "questions": questions}
+def _row(form: Form, told: Story, *, part: Part) -> dict[str, Any]:
+    which: Any = {"seed": told.seed, "language": told.language, "part": part}
+    match form:
+        case "pairs":
+            return asdict(told.continuation)
+        case "chat":
+            messages = story_conversation(told.index, **which)
+            return {"messages": [{"role": m.role, "content": m.content} for m in messages]}
+        case "preferences":
+            pair = story_preferences(told.index, **which)
+            sides = {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
+            return {name: messages[0].content for name, messages in sides.items()}
+        case "prompts":
+            (record,) = stories_to_ask(1, first=told.index, **which)
+            return {"prompt": record.conversation[0].content, **record.fields}
+        case _:
+            questions = [asdict(question) for question in told.questions]
+            return {"text": told.text, "shape": told.shape, "questions": questions}

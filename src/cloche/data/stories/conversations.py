@@ -1,0 +1,169 @@
+"""Stories as conversations: somebody is told one, and asks what is true at its end.
+
+All are pure functions of (index, seed, language, part), as the stories are. The answers are bare,
+as `questions.py` words them: no full stop, so that right is exactly right.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from cloche.data.conversations import ConversationRecord, Conversations
+from cloche.data.preferences import PreferencePair, Preferences, PromptRecord
+from cloche.data.stories import chinese, english
+from cloche.data.stories.catalogue import Part
+from cloche.data.stories.corpus import Story, story, tell_tale
+from cloche.data.stories.dice import Dice
+from cloche.data.stories.places import PLACES, SPOTS
+from cloche.data.stories.questions import Question, QuestionKind
+from cloche.data.stories.tale import Tale
+from cloche.data.stories.teller import Language
+from cloche.data.stories.words import ANY_COLOUR, EVERYONE, FEELINGS
+from cloche.data.stories.world import Amount, Entity
+from cloche.text.messages import ASSISTANT, USER, Conversation, Message
+
+_NUMBERS = range(1, 11)
+_FORMS: Mapping[QuestionKind, str] = {"count": "number", "place": "at"}  # of the word; else plain
+_BEFORE_CHINESE: Mapping[QuestionKind, str] = {"feeling": "很", "place": "在"}
+
+
+def story_conversation(
+    index: int, *, seed: int, language: Language, part: Part = "train"
+) -> Conversation:
+    """The story with its first question, the answer, then all further questions with theirs.
+
+    One reading of the story so gives several answers to learn.
+    """
+    return _conversation(story(index, seed=seed, language=language, part=part))
+
+
+def story_prompt(
+    index: int, question_number: int, *, seed: int, language: Language, part: Part = "train"
+) -> tuple[Conversation, Question]:
+    """The story with one of its questions, which is given too, with its answer.
+
+    Questions are numbered from 0; a number beyond them begins with the first one again.
+    """
+    told = story(index, seed=seed, language=language, part=part)
+    question = told.questions[question_number % len(told.questions)]
+    return (Message(USER, _asked(told, question)),), question
+
+
+def story_preferences(
+    index: int, *, seed: int, language: Language, part: Part = "train"
+) -> PreferencePair:
+    """One question of the story, with its right answer and a wrong one of the same kind.
+
+    The wrong one names somebody or something else of the story where there is such, and else
+    something that might be in it.
+    """
+    told = story(index, seed=seed, language=language, part=part)
+    dice = Dice(f"cloche story preferences {seed} {part} {index}")
+    number = dice.pick(range(len(told.questions)))
+    question = told.questions[number]
+    _, tale, _ = tell_tale(index, seed=seed, language=language, part=part)
+    same_kind = [asked for asked in told.questions[:number] if asked.kind == question.kind]
+    wrong = _wrong_answers(tale, question, told, number=len(same_kind))
+    return PreferencePair(
+        place=_place(told, part),
+        prompt=(Message(USER, _asked(told, question)),),
+        chosen=(Message(ASSISTANT, question.answer),),
+        rejected=(Message(ASSISTANT, dice.pick(wrong)),),
+        number=index,
+    )
+
+
+def stories_to_converse(
+    count: int, *, first: int = 0, seed: int, language: Language, part: Part = "train"
+) -> Conversations:
+    """The conversations of so many stories, from the index `first` on, as if read from a file."""
+    records = []
+    for index in range(first, first + count):
+        told = story(index, seed=seed, language=language, part=part)
+        fields = {"shape": told.shape}
+        place = _place(told, part)
+        records.append(ConversationRecord(place, _conversation(told), index, fields))
+    return Conversations(tuple(records), "messages")
+
+
+def stories_to_ask(
+    count: int, *, first: int = 0, seed: int, language: Language, part: Part = "train"
+) -> list[PromptRecord]:
+    """One question about each of so many stories, from the index `first` on, with its answer.
+
+    Which of a story's questions it is, is drawn by (seed, index). The fields are `answer`, and the
+    question's `kind`.
+    """
+    records = []
+    for index in range(first, first + count):
+        told = story(index, seed=seed, language=language, part=part)
+        question = Dice(f"cloche story prompts {seed} {part} {index}").pick(told.questions)
+        prompt = (Message(USER, _asked(told, question)),)
+        fields = {"answer": question.answer, "kind": question.kind}
+        records.append(PromptRecord(_place(told, part), prompt, fields, index))
+    return records
+
+
+def stories_to_prefer(
+    count: int, *, first: int = 0, seed: int, language: Language, part: Part = "train"
+) -> Preferences:
+    """The preferences of so many stories, from the index `first` on, as if read from a file."""
+    pairs = [
+        story_preferences(index, seed=seed, language=language, part=part)
+        for index in range(first, first + count)
+    ]
+    return Preferences("pairs", count, pairs=pairs)
+
+
+def _conversation(told: Story) -> Conversation:
+    messages: list[Message] = []
+    for question in told.questions:
+        asked = question.question if messages else _asked(told, question)
+        messages += [Message(USER, asked), Message(ASSISTANT, question.answer)]
+    return tuple(messages)
+
+
+def _asked(told: Story, question: Question) -> str:
+    return f"{told.text}\n\n{question.question}"
+
+
+def _place(told: Story, part: Part) -> str:
+    return f"stories {told.language} {part}, story {told.index}"
+
+
+def _wrong_answers(tale: Tale, question: Question, told: Story, *, number: int) -> Sequence[str]:
+    """Wrong answers of the question's kind: those that the story names, else all there are.
+
+    `number` counts the questions of that kind before this one.
+    """
+    before = _BEFORE_CHINESE.get(question.kind, "") if told.language == "zh" else ""
+    word = english.word_english if told.language == "en" else chinese.word_chinese
+    form = _FORMS.get(question.kind, "")
+    texts = [word(entity)[form] for entity in _alternatives(tale, question.kind, number)]
+    wrong = [text for text in dict.fromkeys(texts) if before + text != question.answer]
+    in_story = [text for text in wrong if _names(told, text)]
+    return [before + text for text in in_story or wrong]
+
+
+def _alternatives(tale: Tale, kind: QuestionKind, number: int) -> Sequence[Entity]:
+    """All that an answer of this kind may be in such a story."""
+    match kind:
+        case "holder":
+            return EVERYONE
+        case "spot":
+            return SPOTS[tale.place.spots]
+        case "colour":
+            return ANY_COLOUR
+        case "count":
+            amount = list(tale.world.counts.values())[number]
+            return [Amount(amount.kind, count) for count in _NUMBERS]
+        case "feeling":
+            return list(FEELINGS.values())
+        case "place":
+            return PLACES
+
+
+def _names(told: Story, text: str) -> bool:
+    """Whether the words stand in the story; in English, as whole words."""
+    if told.language == "zh":
+        return text in told.text
+    return re.search(rf"\b{re.escape(text)}\b", told.text, re.IGNORECASE) is not None

@@ -1,0 +1,100 @@
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cloche.data.conversation_fields import Turn, order_problems
+from cloche.data.conversations import read_conversations
+from cloche.data.preferences import read_preferences, read_prompts
+from cloche.data.stories.conversations import (
+    stories_to_ask,
+    stories_to_converse,
+    stories_to_prefer,
+    story_conversation,
+    story_preferences,
+    story_prompt,
+)
+from cloche.data.stories.corpus import story
+from cloche.data.stories.rows import story_rows
+
+indices = st.integers(0, 10**6)
+languages = st.sampled_from(["en", "zh"])
+parts = st.sampled_from(["train", "held_out"])
+
+
+@given(indices, languages, parts)
+@settings(max_examples=40, deadline=None)
+def test_a_conversation_asks_all_questions_of_its_story_and_answers_them(index, language, part):
+    told = story(index, seed=3, language=language, part=part)
+    messages = story_conversation(index, seed=3, language=language, part=part)
+    asked, answers = messages[::2], messages[1::2]
+    assert asked[0].content == f"{told.text}\n\n{told.questions[0].question}"
+    assert [m.content for m in asked[1:]] == [q.question for q in told.questions[1:]]
+    assert [m.content for m in answers] == [q.answer for q in told.questions]
+    assert order_problems([Turn("", message) for message in messages], answered=True) == []
+
+
+def test_a_prompt_asks_the_question_of_its_number():
+    told = story(5, seed=3, language="en")
+    for number in range(2 * len(told.questions)):
+        (message,), question = story_prompt(5, number, seed=3, language="en")
+        assert question == told.questions[number % len(told.questions)]
+        assert message.content == f"{told.text}\n\n{question.question}"
+
+
+@given(indices, languages, parts)
+@settings(max_examples=70, deadline=None)
+def test_the_right_answer_is_preferred_to_a_wrong_one_of_its_kind(index, language, part):
+    told = story(index, seed=3, language=language, part=part)
+    pair = story_preferences(index, seed=3, language=language, part=part)
+    text, question = pair.prompt[0].content.rsplit("\n\n", 1)
+    (asked,) = [one for one in told.questions if one.question == question]
+    (chosen,), (rejected,) = pair.chosen, pair.rejected
+    assert text == told.text
+    assert chosen.content == asked.answer != rejected.content
+    if language == "zh":
+        assert rejected.content.startswith("很") == (asked.kind == "feeling")
+        assert asked.kind != "place" or rejected.content.startswith("在")
+        assert asked.kind != "count" or rejected.content[-1] == asked.answer[-1]  # measure word
+
+
+def test_wrong_answers_come_from_the_story_where_they_can():
+    pairs = [story_preferences(index, seed=3, language="en") for index in range(120)]
+    named = [pair.rejected[0].content.lower() in pair.prompt[0].content.lower() for pair in pairs]
+    assert sum(named) > 60
+    assert len({pair.rejected[0].content for pair in pairs}) > 30
+
+
+def test_stories_are_what_reading_their_rows_gives(tmp_path):
+    which = {"seed": 4, "language": "zh", "part": "held_out"}
+    files = {}
+    for form in ("chat", "preferences", "prompts"):
+        files[form] = tmp_path / f"{form}.jsonl"
+        rows = story_rows(form, "zh", size_bytes=4000, seed=4, part="held_out")
+        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+        files[form].write_text("".join(lines), "utf-8")
+    conversations = read_conversations(files["chat"])
+    count = len(conversations)
+    assert count > 3
+    wanted = stories_to_converse(count, **which)
+    assert [r.conversation for r in conversations] == [r.conversation for r in wanted]
+    assert wanted.form == conversations.form
+    pairs = read_preferences(files["preferences"]).pairs
+    wanted = stories_to_prefer(count, **which).pairs
+    assert [(p.prompt, p.chosen, p.rejected) for p in pairs] == [
+        (p.prompt, p.chosen, p.rejected) for p in wanted
+    ]
+    prompts = read_prompts(files["prompts"])
+    wanted = stories_to_ask(count, **which)
+    assert [(p.conversation, p.fields) for p in prompts] == [
+        (p.conversation, p.fields) for p in wanted
+    ]
+
+
+@pytest.mark.parametrize("function", [stories_to_converse, stories_to_ask])
+def test_stories_go_on_from_any_index_and_are_numbered_by_it(function):
+    whole = list(function(6, seed=1, language="en"))
+    assert list(function(2, first=4, seed=1, language="en")) == whole[4:]
+    assert [record.number for record in whole] == list(range(6))
+    assert whole[5].place == "stories en train, story 5"
