@@ -16,6 +16,7 @@ from cloche.weights.adapter_names import listed_problems, stored_layer
 from cloche.weights.layouts.values import Values
 
 KIND = "LORA"
+HEAD_LAYER = "lm_head"
 UNHEEDED = frozenset(
     (
         *("auto_mapping", "base_model_name_or_path", "bias", "ensure_weight_tying", "eva_config"),
@@ -35,9 +36,11 @@ def to_peft_config(
 ) -> dict[str, Any]:
     """The contents of adapter_config.json; `linear` names all linear layers of the base."""
     config = weights.config
-    replaced = sorted({name.rpartition(".")[0] for name in weights.replaced})
+    replaced = {name.rpartition(".")[0] for name in weights.replaced}
     alpha = config.alpha
-    return {
+    # a copy of the embedding stands for embedding and head, where these are one
+    tying = {"ensure_weight_tying": True} if model.tied and HEAD_LAYER in replaced else {}
+    return tying | {
         "peft_type": KIND,
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base,
@@ -51,7 +54,7 @@ def to_peft_config(
         "fan_in_fan_out": False,
         "init_lora_weights": True,
         "target_modules": _targets(weights.layers, model, linear),
-        "modules_to_save": [stored_layer(name, model) for name in replaced] or None,
+        "modules_to_save": sorted(stored_layer(name, model) for name in replaced) or None,
     }
 
 
