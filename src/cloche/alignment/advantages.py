@@ -4,16 +4,15 @@ PPO compares what followed a token with what the value model had expected there.
 model: it compares an answer with the others to the same prompt.
 """
 
-from typing import Literal
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from cloche.alignment.policy_options import RewardScale
+
 SMALLEST_SPREAD = 1e-4
 """Added where a difference of rewards is divided by their standard deviation, as TRL does."""
 SMALLEST_VARIANCE = 1e-8
-RewardScale = Literal["group", "round", "none"]
 
 
 def generalised_advantages(

@@ -5,7 +5,7 @@ Source: Shao et al. 2024, https://arxiv.org/abs/2402.03300
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from cloche.alignment.advantages import RewardScale, group_advantages, undecided_groups
+from cloche.alignment.advantages import group_advantages, undecided_groups
+from cloche.alignment.grpo_options import GroupOptions, GrpoOptions
 from cloche.alignment.policy_evaluation import policy_of
 from cloche.alignment.policy_losses import (
-    LossType,
     group_policy_losses,
     loss_count,
     share_clipped,
     weighed_sum,
 )
-from cloche.alignment.policy_options import PolicyOptions
 from cloche.alignment.policy_training import (
     PolicyTraining,
     StateTogether,
@@ -30,7 +29,6 @@ from cloche.alignment.policy_training import (
     prepare_policy,
 )
 from cloche.alignment.preference_logprobs import learned_tokens
-from cloche.alignment.rewards import reward_problems
 from cloche.alignment.rollouts import token_scores
 from cloche.alignment.rollouts_rounds import AnswerTokens, RolloutBatch, Round, Rounds
 from cloche.data.batches import IGNORED, Batch
@@ -39,68 +37,6 @@ from cloche.training.objectives import Losses, Term
 from cloche.training.start import TrainedRun
 from cloche.tuning.session import Telling, Tuning, asked_options, run_tuning
 from cloche.tuning.start import default_folder
-
-
-@dataclass(frozen=True)
-class GroupOptions:
-    """How GRPO learns from groups of answers."""
-
-    group: int = 8
-    """Answers to each prompt, which are compared with each other."""
-    loss_type: LossType = "dapo"
-    """dapo: every token weighs the same. grpo: every answer does. dr_grpo: every token, divided by
-    the longest length. bnpo: as dapo, of which TRL's differs in how parts of a step are weighed."""
-    scale: RewardScale = "group"
-    """Divide advantages by the standard deviation of their group, of the whole round, or not."""
-    epochs: int = 1
-    """Times each answer is learned from."""
-    kl: float = 0.04
-    """What a nat of divergence from the reference costs, at each token."""
-    clip_low: float = 0.2
-    """A token's probability may fall by this share in a round before its loss is flat."""
-    clip_high: float = 0.2
-    """And rise by this."""
-    entropy: float = 0.0
-    """What a nat of entropy is worth, at each token."""
-
-    def problems(self) -> list[str]:
-        """What cannot be used, one sentence each."""
-        found = []
-        if self.group < 2:
-            found.append(
-                f"align.group must be at least 2, got {self.group}: one answer has nothing to be "
-                "compared with"
-            )
-        if self.epochs < 1:
-            found.append(f"align.epochs must be at least 1, got {self.epochs}")
-        return found + clip_problems(self.clip_low, self.clip_high, kl=self.kl)
-
-
-@dataclass(frozen=True)
-class GrpoOptions(PolicyOptions):
-    """Everything a GRPO run is made of; stored, complete, as its config.toml."""
-
-    kind: str = "grpo"
-    align: GroupOptions = field(default_factory=GroupOptions)
-
-    def problems(self) -> list[str]:
-        """What contradicts between the sections, and each section's own problems."""
-        found = self.policy_problems([self.align])
-        if not self.reward:
-            found.append("name what is rewarded: --reward exact, or a function of your own")
-        return found + reward_problems(self.reward) + reward_problems(self.truth)
-
-
-def clip_problems(low: float, high: float, *, kl: float) -> list[str]:
-    """What cannot be used of the bounds of a ratio and of a divergence's cost."""
-    found = []
-    if not 0 < low < 1:
-        found.append(f"align.clip-low must be above 0 and below 1, got {low}")
-    if not high > 0:
-        found.append(f"align.clip-high must be above 0, got {high}")
-    if not kl >= 0:
-        found.append(f"align.kl must not be negative, got {kl}")
-    return found
 
 
 @dataclass(frozen=True)

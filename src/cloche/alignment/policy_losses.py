@@ -3,16 +3,12 @@
 Everything is one row of numbers: the learned tokens of a batch, in the batch's order.
 """
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from cloche.alignment.kl import k3
-
-LossType = Literal["dapo", "grpo", "bnpo", "dr_grpo"]
-LOSS_TYPES: tuple[LossType, ...] = ("dapo", "grpo", "bnpo", "dr_grpo")
+from cloche.alignment.policy_options import LossType
 
 
 def clipped_policy_losses(

@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from cloche.training.options import TrainOptions
 from cloche.tuning.options import LoraOptions, MethodOptions, TuneDataOptions, method_problems
 
+LossType = Literal["dapo", "grpo", "bnpo", "dr_grpo"]
+"""How GRPO weighs tokens: see `policy_losses.weighed_sum`."""
+RewardScale = Literal["group", "round", "none"]
+"""By which standard deviation GRPO divides: see `advantages.group_advantages`."""
 USUAL_POLICY_TRAIN = TrainOptions(
     optimizer="adamw", weight_decay=0.0, schedule="constant", warmup=0.02, eval_first=True
 )
@@ -113,3 +117,15 @@ class RoundPlan:
                 "(rollout.prompts times the answers to each)"
             ]
         return []
+
+
+def clip_problems(low: float, high: float, *, kl: float) -> list[str]:
+    """What cannot be used of the bounds of a ratio and of a divergence's cost."""
+    found = []
+    if not 0 < low < 1:
+        found.append(f"align.clip-low must be above 0 and below 1, got {low}")
+    if not high > 0:
+        found.append(f"align.clip-high must be above 0, got {high}")
+    if not kl >= 0:
+        found.append(f"align.kl must not be negative, got {kl}")
+    return found
