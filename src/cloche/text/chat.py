@@ -70,7 +70,7 @@ class ChatTemplate:
         """A conversation as tokens, each with the number of the answer that it belongs to.
 
         An answer that the template ends in no special token gets the tokenizer's end-of-text token
-        as its stop. Raises TextError naming every message that cannot be learned from, and
+        as its stop. Raises TextError naming a message that cannot be learned from, and
         TokenizerError where nothing could end an answer, or the tokenizer lacks a character.
         """
         _check(messages)
@@ -78,7 +78,9 @@ class ChatTemplate:
             raise TextError(problem)
         layout, stand_ins = self._lay_out(messages, tokenizer, prompt=False)
         if layout.problems:
-            raise TextError(f"{self.name}: {'; '.join(layout.problems)}")
+            first, *others = layout.problems
+            more = f" (so it is with {len(others)} more)" if others else ""
+            raise TextError(f"{self.name}: {first}{more}")
         stop_id = self._stop_for(layout, tokenizer)
         return encode_layout(layout, tokenizer, stand_ins, stop_id=stop_id)
 

@@ -7,6 +7,7 @@ where an answer begins.
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
@@ -166,12 +167,14 @@ def _written(
     found = write(marked)
     at = [match.start() for match in re.finditer(re.escape(mark), found.text)]
 
-    def without_marks(place: int) -> int:
-        return place - sum(other < place for other in at)
-
-    generated = tuple((without_marks(a), without_marks(b)) for a, b in found.generated)
+    generated = tuple((_before(a, at), _before(b, at)) for a, b in found.generated)
     text = found.text.replace(mark, "")
-    return Rendered(text, generated), [without_marks(place) for place in at]
+    return Rendered(text, generated), [_before(place, at) for place in at]
+
+
+def _before(place: int, marks: Sequence[int]) -> int:
+    """Where a place is once the marks before it are taken out."""
+    return place - bisect_left(marks, place)
 
 
 def _first_difference(one: str, other: str) -> tuple[str, str]:

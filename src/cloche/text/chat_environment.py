@@ -103,9 +103,9 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         super().__init__(
             trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
         )
-        self._plain = Environment(autoescape=False)
-        self.filters = {name: self._guarded(name) for name in _FILTERS}
-        self.filters["tojson"] = _tojson
+        plain = Environment(autoescape=False)
+        filters = {name: pass_context(_Filter(name, plain)) for name in _FILTERS}
+        self.filters = {**filters, "tojson": _tojson}
         del self.globals["lipsum"]
         self.globals |= {"raise_exception": _raise_exception, "strftime_now": strftime_now}
         self.finalize = _written
@@ -161,26 +161,31 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         """The template, every loop of which counts its turns. Raises TemplateSyntaxError."""
         return self.from_string(_Counting().visit(self.parse(source)))
 
-    def _guarded(self, name: str) -> Callable[..., Any]:
-        @pass_context
-        def run(context: Context, value: Any, *args: Any, **kwargs: Any) -> Any:
-            rendering: Rendering = context[RENDERING]
-            rendering.spend()
-            given = (*args, *kwargs.values())
-            rendering.limit(sum(map(rendering.size, (value, *given))))
-            if any(isinstance(each, int) and abs(each) > LARGEST_ARGUMENT for each in given):
-                raise SecurityError(f"{name} with a number beyond {LARGEST_ARGUMENT:,}")
-            if name == "join":
-                value = _listed(rendering, value)
-                rendering.limit(sum(map(rendering.size, value)) + _product(value, args, kwargs))
-            elif name in ("replace", "indent"):
-                rendering.limit(_product(str(value), args, kwargs))
-            made = self._plain.call_filter(
-                name, value, list(args), kwargs, context=context, eval_ctx=context.eval_ctx
-            )
-            return rendering.made(made)
 
-        return run
+class _Filter:
+    """A filter of jinja2 that is given only so much, and makes only so much."""
+
+    def __init__(self, name: str, plain: Environment) -> None:
+        self._name = name
+        self._plain = plain
+
+    def __call__(self, context: Context, value: Any, *args: Any, **kwargs: Any) -> Any:
+        """What the filter makes of a value."""
+        rendering: Rendering = context[RENDERING]
+        rendering.spend()
+        given = (*args, *kwargs.values())
+        rendering.limit(sum(map(rendering.size, (value, *given))))
+        if any(isinstance(each, int) and abs(each) > LARGEST_ARGUMENT for each in given):
+            raise SecurityError(f"{self._name} with a number beyond {LARGEST_ARGUMENT:,}")
+        if self._name == "join":
+            value = _listed(rendering, value)
+            rendering.limit(sum(map(rendering.size, value)) + _product(value, args, kwargs))
+        elif self._name in ("replace", "indent"):
+            rendering.limit(_product(str(value), args, kwargs))
+        made = self._plain.call_filter(
+            self._name, value, list(args), kwargs, context=context, eval_ctx=context.eval_ctx
+        )
+        return rendering.made(made)
 
 
 class _Generation(Extension):

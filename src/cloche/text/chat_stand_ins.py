@@ -45,29 +45,34 @@ def disguise(
     """The messages with a stand-in for one character of each special token in them.
 
     Also where a special token could come to be at the edge of a text: where that begins with the
-    end of one, or ends with its beginning.
+    end of one, ends with its beginning, or is a part of one.
     """
     given: dict[str, str] = {}
-
-    def stand_in(character: str) -> str:
-        if character not in given:
-            given[character] = next(unused)
-        return given[character]
-
-    def harmless(text: str) -> str:
-        places = _places(text, names)
-        if not places:
-            return text
-        characters = list(text)
-        for place in places:
-            characters[place] = stand_in(characters[place])
-        return "".join(characters)
-
     found = tuple(
-        replace(message, content=harmless(message.content), input=harmless(message.input))
+        replace(
+            message,
+            content=_harmless(message.content, names, given, unused),
+            input=_harmless(message.input, names, given, unused),
+        )
         for message in messages
     )
-    return found, StandIns({replaced: own for own, replaced in given.items()})
+    return found, StandIns({stand_in: own for own, stand_in in given.items()})
+
+
+def _harmless(
+    text: str, names: Collection[str], given: dict[str, str], unused: Iterator[str]
+) -> str:
+    """The text with stand-ins, of which new ones are added to `given`."""
+    places = _places(text, names)
+    if not places:
+        return text
+    characters = list(text)
+    for place in places:
+        own = characters[place]
+        if own not in given:
+            given[own] = next(unused)
+        characters[place] = given[own]
+    return "".join(characters)
 
 
 def _places(text: str, names: Collection[str]) -> set[int]:
@@ -83,11 +88,12 @@ def _places(text: str, names: Collection[str]) -> set[int]:
 
 
 def _places_at_edges(text: str, names: Collection[str]) -> Iterator[int]:
-    """Where the last character of a name's end stands that begins the text, and the first of a
-    name's beginning that ends it."""
+    """Where a text has to be broken so that no name comes to be over its edges."""
     longest = max(map(len, names), default=0)
     head, tail = text[:longest], text[-longest:]
     for name in names:
+        if text and text in name:  # the template may write what is around it
+            yield 0
         lengths = range(1, min(len(name), len(text) + 1))
         if name[-1] in head:
             yield from (n - 1 for n in lengths if head.startswith(name[-n:]))
