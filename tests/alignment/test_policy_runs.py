@@ -1,0 +1,198 @@
+"""PPO and GRPO: they learn, go on byte for byte, and tell what cannot be used."""
+
+import json
+import shutil
+
+import pytest
+from small_policies import QUICK, files_of, make_base, make_prompts
+
+from cloche.alignment.grpo import align_grpo
+from cloche.alignment.policy_report import before_and_after
+from cloche.alignment.ppo import align_ppo
+from cloche.alignment.rewards import RewardError
+from cloche.errors import RunError, SettingError
+from cloche.run import load, read_metrics
+from cloche.training.events import Notice, StepDone
+
+OWN = """
+def letter_a(prompt, answer, record):
+    return answer.count("a") / 5
+def fails_later(prompt, answer, record):
+    return 1 / answer.count("a")
+"""
+ALIGN = {"grpo": align_grpo, "ppo": align_ppo}
+SIZES = {
+    "grpo": {"align.group": 8, "align.epochs": 2, "rollout.prompts": 4, "train.batch": 16},
+    "ppo": {"rollout.prompts": 16, "align.epochs": 2, "train.batch": 8, "align.kl_target": 3.0},
+}
+LORA = {"method.method": "lora", "lora.rank": 4}
+
+
+class CrashError(Exception):
+    """Stands for a crash."""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("policies")
+    make_base(folder / "base")
+    make_prompts(folder / "prompts.jsonl")
+    (folder / "own.py").write_text(OWN)
+    return folder
+
+
+def options_of(place, kind, **more):
+    reward = {"reward": (f"{place}/own.py:letter_a",)}
+    return {**QUICK, **reward, **SIZES[kind], "train.steps": 7, "train.eval_every": 3, **more}
+
+
+def align(place, kind, out, options=None, *, listeners=(), **more):
+    chosen = options_of(place, kind, **more) if options is None else options
+    return ALIGN[kind](
+        place / "base", place / "prompts.jsonl", out=out, options=chosen, listeners=listeners
+    )
+
+
+@pytest.mark.parametrize("kind", ["grpo", "ppo"])
+def test_a_tiny_model_learns_to_write_one_letter(place, tmp_path, kind):
+    sizes = {
+        "grpo": {"align.group": 8, "align.kl": 0.0, "train.steps": 20},
+        "ppo": {"rollout.prompts": 32, "align.kl": 0.0, "train.steps": 50},
+    }
+    options = {
+        **QUICK,
+        "reward": (f"{place}/own.py:letter_a",),
+        "truth": ("exact",),
+        "train.eval_every": 25,
+        **sizes[kind],
+    }
+    run = align(place, kind, tmp_path / "run", options)
+    found = before_and_after(run.folder)
+    assert found["before"]["reward"] < 0.3
+    assert found["after"]["reward"] > 0.8
+    assert found["after"]["truth"] == 1.0
+    assert run.best_loss == -1.0
+    assert found["after"]["kl"] > 5.0 > found["before"]["kl"] == 0.0
+    assert found["after"]["entropy"] < found["before"]["entropy"]
+    lm = load(run.folder)
+    assert lm.generate("ab", max_new_tokens=5, greedy=True) == "aaaaa"
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"), [("grpo", {}), ("grpo", LORA), ("ppo", {}), ("ppo", LORA)]
+)
+def test_a_run_killed_in_the_middle_of_a_round_goes_on_to_the_same_bytes(
+    place, tmp_path, kind, method
+):
+    options = options_of(place, kind, **{"train.save_every": 1, **method})
+    align(place, kind, tmp_path / "whole", options)
+
+    def crash(event):
+        if isinstance(event, StepDone) and event.step == 6:  # the second step of a round is 5
+            raise CrashError
+
+    with pytest.raises(CrashError):
+        align(place, kind, tmp_path / "run", options, listeners=[crash])
+    newest = sorted((tmp_path / "run" / "checkpoints").iterdir())[-1]
+    values = json.loads((newest / "trainer" / "state.json").read_text())
+    assert values["loop"]["step"] == 5
+    assert ALIGN[kind]("", out=tmp_path / "run", resume=True, listeners=[]).finished
+    steps = [
+        [row["train/reward"] for row in read_metrics(tmp_path / name) if "train/reward" in row]
+        for name in ("whole", "run")
+    ]
+    assert steps[0] == steps[1]
+    whole, run = (
+        files_of(tmp_path / name / "checkpoints/step-000007") for name in ("whole", "run")
+    )
+    assert whole.keys() == run.keys()
+    assert [name for name in whole if whole[name] != run[name]] == []
+
+
+def test_a_step_in_parts_is_the_step_in_one(place, tmp_path):
+    losses = []
+    for parts in (1, 4):
+        for kind in ("grpo", "ppo"):
+            run = align(
+                place,
+                kind,
+                tmp_path / f"{kind}{parts}",
+                **{"train.accumulate": parts, "train.steps": 3},
+            )
+            losses.append(
+                [row["train/loss"] for row in read_metrics(run.folder) if "train/loss" in row]
+            )
+    assert losses[0] == pytest.approx(losses[2], rel=1e-3, abs=1e-5)
+    assert losses[1] == pytest.approx(losses[3], rel=1e-3, abs=1e-5)
+
+
+def test_answers_that_do_not_stop_pay_for_it(place, tmp_path):
+    run = align(
+        place, "grpo", tmp_path / "run", **{"rollout.missing_stop_penalty": 2.0, "train.steps": 1}
+    )
+    row = next(row for row in read_metrics(run.folder) if "train/reward" in row)
+    free = align(place, "grpo", tmp_path / "free", **{"train.steps": 1})
+    other = next(row for row in read_metrics(free.folder) if "train/reward" in row)
+    assert row["train/stopped"] == other["train/stopped"] < 1.0
+    lost = 2.0 * (1.0 - row["train/stopped"])
+    assert row["train/reward"] == pytest.approx(other["train/reward"] - lost)
+
+
+def test_a_reward_that_rises_while_the_truth_falls_is_told(place, tmp_path):
+    told = []
+    (place / "contrary.py").write_text(
+        "def few_a(prompt, answer, record):\n    return 1 - answer.count('a') / 5\n"
+    )
+    options = {
+        **options_of(place, "grpo"),
+        "truth": (f"{place}/contrary.py:few_a",),
+        "train.steps": 30,
+        "train.eval_every": 15,
+        "data.split": (0.5, 0.5),
+        "rollout.held_out": 6,
+    }
+    align(place, "grpo", tmp_path / "run", options, listeners=[told.append])
+    warnings = [event.text for event in told if isinstance(event, Notice) and event.warning]
+    assert any("Reward hacking: since step 0" in text for text in warnings)
+
+
+def test_a_reward_that_fails_on_the_way_names_its_record_and_leaves_what_was_saved(place, tmp_path):
+    options = {**options_of(place, "grpo"), "reward": (f"{place}/own.py:fails_later",)}
+    with pytest.raises(RewardError, match=r"prompts.jsonl, line \d+: .*fails_later.*ZeroDivision"):
+        align(place, "grpo", tmp_path / "run", options)
+
+
+def test_another_reward_file_is_not_gone_on_with(place, tmp_path):
+    own = tmp_path / "mine.py"
+    own.write_text(OWN)
+    options = {**options_of(place, "grpo"), "reward": (f"{own}:letter_a",), "train.save_every": 2}
+    align(place, "grpo", tmp_path / "run", {**options, "train.steps": 2, "train.eval_every": 2})
+    own.write_text(OWN + "\n# changed\n")
+    with pytest.raises(RunError, match="another reward function"):
+        align_grpo("", out=tmp_path / "run", resume=True, listeners=[])
+    shutil.rmtree(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "told"),
+    [
+        ("grpo", {"reward": ()}, "name what is rewarded"),
+        ("grpo", {"align.group": 1}, "align.group must be at least 2"),
+        ("grpo", {"align.clip_low": 1.0}, "align.clip-low"),
+        ("grpo", {"reward": ("exakt",)}, "did you mean exact"),
+        ("grpo", {"train.batch": 7}, "train.batch 7 must divide the 32 answers"),
+        ("grpo", {"rollout.temperature": 0.0}, "rollout.temperature must be above 0"),
+        ("grpo", {"method.method": "lora", "lora.dropout": 0.1}, "lora.dropout would make"),
+        ("grpo", {"rollout.max_tokens": 31}, "no prompt fits"),
+        ("ppo", {"reward": ()}, "say who judges"),
+        ("ppo", {"reward_model": "runs/rm"}, "say who judges"),
+        ("ppo", {"align.kl": 0.0}, "align.kl 0 stays 0"),
+        ("ppo", {"align.trace": 1.5}, "align.trace must be from 0 to 1"),
+        ("ppo", {"method.method": "qlora"}, "value model begins as a copy"),
+    ],
+)
+def test_options_that_cannot_be_used_are_told(place, tmp_path, kind, options, told):
+    with pytest.raises((SettingError, Exception), match=told) as caught:
+        align(place, kind, tmp_path / "run", {**options_of(place, kind), **options})
+    assert isinstance(caught.value, ValueError)
+    assert not (tmp_path / "run").exists()
