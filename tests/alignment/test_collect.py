@@ -48,7 +48,7 @@ def model(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def answerer(model) -> Answerer:
-    asked = GenerationRequest((0,), max_tokens=8, overflow="stop")
+    asked = GenerationRequest((0,), max_tokens=8, min_tokens=4, overflow="stop")
     return Answerer(load(model, precision="float32"), asked, answers=3, seed=1)
 
 
@@ -230,7 +230,7 @@ def test_the_command_takes_keys_from_a_pipe(tmp_path, model, prompts, monkeypatc
     with keys.open() as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
         arguments = [str(model), "--prompts", str(prompts), "--out", str(out), "--json"]
-        assert main([*arguments, "--export", str(export), "--max-new-tokens", "8"]) == 0
+        assert main([*arguments, "--export", str(export), "--max-new-tokens", "8", "--seed", "3"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["choices"] == 2
     assert (told["best"], told["tie"], told["left"]) == (1, 1, 1)
