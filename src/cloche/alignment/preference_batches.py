@@ -122,10 +122,13 @@ def mismatched_with(prompts: Sequence[object], *, seed: int) -> list[int]:
     count = len(prompts)
     circle = shuffled(np.arange(count), size=count, key=mix(seed, _PARTNERS)).tolist()
     found = list(range(count))
-    for place, number in enumerate(circle):
-        following = (circle[(place + step) % count] for step in range(1, count))
-        others = (other for other in following if prompts[other] != prompts[number])
-        found[number] = next(others, number)
+    following: int | None = None  # the nearest number ahead on the circle with another prompt
+    for place in range(2 * count - 1, -1, -1):
+        number, ahead = circle[place % count], circle[(place + 1) % count]
+        if prompts[ahead] != prompts[number]:
+            following = ahead
+        if following is not None:
+            found[number] = following
     return found
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from cloche.alignment.preference_batches import PreferenceBatch, VoteBatch, answer_lengths
@@ -38,9 +38,10 @@ class PreferredAnswers:
     def __call__(self, model: nn.Module, batch: Batch) -> Losses:
         """The summed loss of the pairs; rewards and their differences as metrics."""
         assert isinstance(batch, PreferenceBatch), "preferences come in pairs"
-        policy = answer_logprobs(model, batch)
-        losses = self.of_pairs(policy, batch)
-        rewards = (self.beta * (policy.detach().view(2, -1) - batch.reference.T)).cpu()
+        policy = answer_logprobs(model, batch).view(2, -1).T
+        lengths = answer_lengths(batch).view(2, -1).T
+        losses = self.of_pairs(policy, batch.reference, lengths)
+        rewards = (self.beta * (policy.detach() - batch.reference)).T.cpu()
         metrics = {
             "train/reward_chosen": float(rewards[0].mean()),
             "train/reward_rejected": float(rewards[1].mean()),
@@ -50,27 +51,20 @@ class PreferredAnswers:
         return _losses(losses, self.counts(batch), metrics)
 
     def of_pairs(
-        self, policy: Float[Tensor, " examples"], batch: PreferenceBatch
+        self,
+        policy: Float[Tensor, "pairs 2"],
+        reference: Float[Tensor, "pairs 2"],
+        lengths: Int[Tensor, "pairs 2"],
     ) -> Float[Tensor, " pairs"]:
-        """The loss of each pair, from the log probabilities of all answers of the batch."""
-        chosen, rejected = policy.view(2, -1)
-        references = batch.reference[:, 0], batch.reference[:, 1]
+        """The loss of each pair, from the log probabilities and lengths of both its answers."""
+        values = policy[:, 0], policy[:, 1], reference[:, 0], reference[:, 1]
         if self.loss == "dpo":
-            return dpo_loss(
-                chosen,
-                rejected,
-                *references,
-                beta=self.beta,
-                label_smoothing=self.label_smoothing,
-            )
-        lengths = answer_lengths(batch).view(2, -1)
+            return dpo_loss(*values, beta=self.beta, label_smoothing=self.label_smoothing)
         return ipo_loss(
-            chosen,
-            rejected,
-            *references,
+            *values,
             beta=self.beta,
-            chosen_tokens=lengths[0],
-            rejected_tokens=lengths[1],
+            chosen_tokens=lengths[:, 0],
+            rejected_tokens=lengths[:, 1],
         )
 
 
@@ -98,7 +92,7 @@ class VotedAnswers:
             mismatched = answer_logprobs(model, batch.mismatched)
         divergence = mismatched_divergence(mismatched, batch.reference[:, 1])
         policy = answer_logprobs(model, batch)
-        losses = self.of_votes(policy, batch, divergence=divergence)
+        losses = self.of_votes(policy, batch.reference[:, 0], batch.good, divergence=divergence)
         rewards = self.beta * (policy.detach() - batch.reference[:, 0])
         signed = torch.where(batch.good, rewards, -rewards)
         metrics = {
@@ -110,15 +104,16 @@ class VotedAnswers:
     def of_votes(
         self,
         policy: Float[Tensor, " votes"],
-        batch: VoteBatch,
+        reference: Float[Tensor, " votes"],
+        good: Bool[Tensor, " votes"],
         *,
         divergence: Float[Tensor, ""],
     ) -> Float[Tensor, " votes"]:
         """The loss of each vote, from the log probabilities of the answers."""
         return kto_loss(
             policy,
-            batch.reference[:, 0],
-            batch.good,
+            reference,
+            good,
             divergence=divergence,
             beta=self.beta,
             desirable_weight=self.desirable_weight,
