@@ -50,6 +50,6 @@ def _coloured(tokens: list[dict[str, object]], names: dict[int, str]) -> Text:
         number = token["id"]
         assert isinstance(number, int)
         shown = names.get(number, str(token["text"]))
-        text.append(shown, LEARNED if token["learned"] else READ)
-        text.append("\n" if "\n" in shown or "⏎" in shown else "▏", "bright_black")
+        text.append(shown.replace("\n", "⏎"), LEARNED if token["learned"] else READ)
+        text.append("\n" if "\n" in shown else "▏", "bright_black")
     return text

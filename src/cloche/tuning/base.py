@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from cloche.errors import CheckpointError, SettingError
+from cloche.generation.kernels.choosing import Forwards
 from cloche.model.config import ModelConfig
 from cloche.model.decoder import Decoder
 from cloche.run import LM, load
@@ -38,6 +39,18 @@ class Base:
     def stop_ids(self) -> tuple[int, ...]:
         """Tokens that end an answer of the tuned model."""
         return self.template.stop_ids(self.tokenizer)
+
+    def writer(self) -> LM:
+        """What writes with the base before it is trained, its new tokens included."""
+        if self.model is self.lm.model:
+            return self.lm
+        return replace(
+            self.lm,
+            model=self.model,
+            config=self.config,
+            tokenizer=self.tokenizer,
+            forwards=Forwards(self.model),
+        )
 
 
 def open_base(

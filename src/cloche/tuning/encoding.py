@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from cloche.data.conversation_split import TokenCount
 from cloche.data.conversations import ConversationRecord
 from cloche.data.examples import Example
 from cloche.errors import ClocheError, DataError, TextError
@@ -23,12 +24,8 @@ class EncodedRecords:
     examples: tuple[Example, ...]
     records: tuple[ConversationRecord, ...]
     """The record that each example was made of."""
-    lengths: tuple[int, ...]
-    """Tokens of every record, before it was cut."""
-    cut: int
-    """Records of which the end was cut, and something is still learned."""
-    empty: tuple[str, ...]
-    """Places of the records in which nothing is left to learn: the answer begins too late."""
+    counts: tuple[TokenCount, ...]
+    """The length of every record before it was cut, those that became no example too."""
 
 
 def encode_records(
@@ -44,31 +41,30 @@ def encode_records(
     Raises TextError with the places of all records that the template or the tokenizer cannot
     write, and DataError where nothing is left to learn.
     """
-    examples, kept, lengths, empty, problems, cut = [], [], [], [], [], 0
+    examples, kept, counts, problems = [], [], [], []
     for number, record in enumerate(records):
         try:
             ids, marks = _encode(record, template, tokenizer, learned=learned)
         except ClocheError as exc:
             problems.append(f"{record.place}: {exc}")
             continue
-        lengths.append(len(ids))
+        counts.append(TokenCount(record.place, len(ids), int(marks.argmax())))
         ids, marks = ids[: context + 1], marks[: context + 1]
-        if not marks.any():
-            empty.append(record.place)
-            continue
-        cut += lengths[-1] > len(ids)
-        examples.append(Example(ids, marks, number))
-        kept.append(record)
+        if marks.any():
+            examples.append(Example(ids, marks, number))
+            kept.append(record)
     if problems:
         more = [f"and {len(problems) - _NAMED} more"] if len(problems) > _NAMED else []
         heading = f"{len(problems)} of {len(records)} records cannot be written:"
         raise TextError("\n  - ".join([heading, *problems[:_NAMED], *more]))
     if not examples and records:
+        first = counts[0]
         raise DataError(
             f"nothing is left to learn: within a context of {context} tokens no record reaches an "
-            f"answer ({empty[0]} has {lengths[0]} tokens); use a larger --tune.context"
+            f"answer ({first.place} has {first.tokens} tokens, its answer begins at "
+            f"{first.first_learned}); use a larger --tune.context"
         )
-    return EncodedRecords(tuple(examples), tuple(kept), tuple(lengths), cut, tuple(empty))
+    return EncodedRecords(tuple(examples), tuple(kept), tuple(counts))
 
 
 def _encode(

@@ -12,9 +12,8 @@ from cloche.errors import RunError
 from cloche.evaluation.likelihood import evaluation_mode
 from cloche.run import load
 from cloche.training.objectives import NextToken
-from cloche.tuning.answering import answer
+from cloche.tuning.answering import answer_all
 from cloche.tuning.base import Base, open_base
-from cloche.tuning.encoding import EncodedRecords
 from cloche.tuning.options import TuneOptions
 from cloche.tuning.records import HeldRecords, read_held_records
 from cloche.tuning.session import Telling, read_tuning_options
@@ -61,26 +60,23 @@ def compare_held_out(run: Path, *, answers: int) -> HeldOutComparison:
         raise RunError(f"{run} holds no tuning")
     base, held = encoded_for(stored)
     part, name = (held.test, "test") if held.test.examples else (held.validation, "validation")
-    tuned = load(run, precision="float32", device="cpu", warn=_ignore).model
-    before = mean_answer_loss(base.model, part.examples)
-    after = mean_answer_loss(tuned, part.examples)
-    asked = part.records[:answers]
-    pairs = zip(
-        asked,
-        _answers(base, base.model, part, answers),
-        _answers(base, tuned, part, answers),
-        strict=True,
+    writers = (base.writer(), load(run, precision="float32", device="cpu", warn=_ignore))
+    before, after = (mean_answer_loss(lm.model, part.examples) for lm in writers)
+    conversations = [record.conversation for record in part.records[:answers]]
+    asked = [conversation[:-1] for conversation in conversations]
+    first, second = (
+        answer_all(lm, base.template, asked, max_tokens=ANSWER_TOKENS) for lm in writers
     )
-    found = tuple(
+    pairs = tuple(
         AnswerPair(
-            question=record.conversation[-2].content + _input(record.conversation[-2].input),
-            expected=record.conversation[-1].content,
-            before=first,
-            after=second,
+            question="\n".join(filter(None, (question[-1].content, question[-1].input))),
+            expected=whole[-1].content,
+            before=one,
+            after=other,
         )
-        for record, first, second in pairs
+        for whole, question, one, other in zip(conversations, asked, first, second, strict=True)
     )
-    return HeldOutComparison(name, len(part.examples), before, after, found)
+    return HeldOutComparison(name, len(part.examples), before, after, pairs)
 
 
 def encoded_for(options: TuneOptions, telling: Telling | None = None) -> tuple[Base, HeldRecords]:
@@ -122,17 +118,6 @@ def mean_answer_loss(
             nats += float(term.sum)
             count += term.count
     return nats / count
-
-
-def _answers(base: Base, model: nn.Module, part: EncodedRecords, count: int) -> list[str]:
-    return [
-        answer(base, model, record.conversation[:-1], max_tokens=ANSWER_TOKENS)
-        for record in part.records[:count]
-    ]
-
-
-def _input(given: str) -> str:
-    return f"\n{given}" if given else ""
 
 
 def _ignore(_text: str) -> None:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cloche.data.conversation_checks import length_report, split_records
+from cloche.data.conversation_checks import drop_duplicates, find_duplicates, find_leaks
+from cloche.data.conversation_split import measure_lengths, split_records
 from cloche.data.conversations import read_conversations
-from cloche.errors import DataError, SettingError
+from cloche.errors import SettingError
 from cloche.tuning.base import Base
 from cloche.tuning.encoding import EncodedRecords, Learned, encode_records
 from cloche.tuning.options import TuneDataOptions
@@ -44,22 +45,25 @@ def read_held_records(
     if not sources:
         raise SettingError("name a file of conversations to tune on")
     found = read_conversations(sources, records=data.records, encoding=data.encoding)
-    for line in found.describe():
-        telling.say(line)
-    records = found.records
-    parts = split_records(
-        len(records), split=data.split, seed=seed, order="shuffled" if data.shuffle else "kept"
+    duplicates = find_duplicates(found)
+    for line in [*found.describe(), *duplicates.lines()]:
+        telling.say(f"Data: {line}")
+    if data.drop_duplicates:
+        found = drop_duplicates(found, duplicates)
+    split = split_records(
+        len(found), split=data.split, seed=seed, order="shuffled" if data.shuffle else "kept"
     )
-    told = [[records[number] for number in numbers] for numbers in parts]
-    for part, name in zip(told[:2], ("training", "validation"), strict=True):
-        if not part:
-            raise DataError(
-                f"the {name} part holds none of the {len(records)} records: give more, or another "
-                "--data.split"
-            )
+    for line in find_leaks(found, split).lines():
+        telling.warn(f"Data: {line}")
     train, validation, test = (
-        encode_records(part, base.template, base.tokenizer, context=context, learned=learned)
-        for part in [*told, *[[]] * (3 - len(told))]
+        encode_records(
+            found.take(numbers).records,
+            base.template,
+            base.tokenizer,
+            context=context,
+            learned=learned,
+        )
+        for numbers in (split.train, split.validation, split.test)
     )
     return HeldRecords(train, validation, test, _hash(train, validation))
 
@@ -68,20 +72,13 @@ def describe_records(held: HeldRecords, *, context: int) -> list[str]:
     """How many examples there are and how long, in sentences for the screen."""
     parts = (held.train, held.validation, held.test)
     counts = [len(part.examples) for part in parts]
-    lengths = [length for part in parts for length in part.lengths]
     learned = sum(int(example.learned.sum()) for example in held.train.examples)
-    lines = [
+    every = [count for part in parts for count in part.counts]
+    return [
         f"Records: {counts[0]:,} to train on ({learned:,} learned tokens), {counts[1]:,} to "
         f"validate on, {counts[2]:,} to test with.",
-        *length_report(lengths, context=context),
+        *(f"Data: {line}" for line in measure_lengths(every, context + 1).lines()),
     ]
-    empty = [place for part in parts for place in part.empty]
-    if empty:
-        lines.append(
-            f"Left out: {len(empty):,} records whose answers begin beyond {context} tokens, such "
-            f"as {empty[0]}."
-        )
-    return lines
 
 
 def _hash(*parts: EncodedRecords) -> str:
