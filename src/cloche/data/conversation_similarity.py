@@ -5,11 +5,12 @@ which estimates the same by MinHash for corpora of any size. For the thousands o
 all similarities above a threshold can be found without an estimate: two sets that share most of
 their pieces share one of the few rarest of each, so only texts that do are compared.
 
-Source of that bound: Bayardo, Ma and Srikant 2007, https://doi.org/10.1145/1242572.1242591
+Source of these bounds: Bayardo, Ma and Srikant 2007, https://doi.org/10.1145/1242572.1242591; Xiao,
+Wang, Lin and Yu 2008, https://doi.org/10.1145/1367497.1367516
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -27,39 +28,50 @@ class SimilarTexts:
     def __init__(self, texts: Sequence[str], *, similarity: float = SIMILARITY) -> None:
         self.similarity = similarity
         self._sets = _ranked_pieces([folded(text) for text in texts])
-        self._index: dict[int, list[int]] = {}
+        self._sizes = [len(pieces) for pieces in self._sets]
+        self._index: dict[int, list[tuple[int, int]]] = {}  # piece: texts, and its place in each
+        distinct = 1 + max((int(pieces[-1]) for pieces in self._sets), default=-1)
+        self._present = np.zeros(distinct, bool)  # marks of one text's pieces
 
     def add(self, number: int) -> None:
         """From now on the text of this number can be found."""
-        for piece in self._prefix(number):
-            self._index.setdefault(piece, []).append(number)
+        for place, piece in enumerate(self._prefix(number)):
+            self._index.setdefault(piece, []).append((number, place))
 
     def find(self, number: int) -> tuple[int, float] | None:
         """The first text that was added of those like this one, and how like it is; or None."""
-        asked: set[int] = set()
-        for piece in self._prefix(number):
-            for other in self._index.get(piece, ()):
-                if other in asked:
+        pieces = self._sets[number]
+        self._present[pieces] = True
+        like = ((other, self._likeness(number, other)) for other in self._candidates(number))
+        found = next((pair for pair in like if pair[1] >= self.similarity), None)
+        self._present[pieces] = False
+        return found
+
+    def _candidates(self, number: int) -> Iterator[int]:
+        """Texts that may be like this one: neither sizes nor the first common piece forbid it."""
+        size, similarity = self._sizes[number], self.similarity
+        shortest, longest = size * similarity - 1e-9, size / similarity + 1e-9
+        seen: set[int] = set()
+        for place, piece in enumerate(self._prefix(number)):
+            for other, there in self._index.get(piece, ()):
+                other_size = self._sizes[other]
+                if other in seen or not shortest <= other_size <= longest:
                     continue
-                asked.add(other)
-                likeness = self._likeness(number, other)
-                if likeness >= self.similarity:
-                    return other, likeness
-        return None
+                seen.add(other)
+                most = min(size - place, other_size - there)  # nothing is common before
+                if most * (1 + similarity) + 1e-9 >= similarity * (size + other_size):
+                    yield other
 
     def _prefix(self, number: int) -> list[int]:
         """The rarest pieces of a text: one like it has at least one of them among its rarest."""
-        pieces = self._sets[number]
-        shared = math.ceil(self.similarity * len(pieces) - 1e-9)  # at least, with one that is like
-        return pieces[: len(pieces) - shared + 1].tolist()
+        size = self._sizes[number]
+        shared = math.ceil(self.similarity * size - 1e-9)  # at least, with one that is like
+        return self._sets[number][: size - shared + 1].tolist()
 
-    def _likeness(self, one: int, other: int) -> float:
-        first, second = self._sets[one], self._sets[other]
-        shorter, longer = sorted((len(first), len(second)))
-        if shorter < self.similarity * longer:
-            return 0.0
-        common = len(np.intersect1d(first, second, assume_unique=True))
-        return common / (shorter + longer - common)
+    def _likeness(self, number: int, other: int) -> float:
+        """Of the text whose pieces are marked as present, and another one."""
+        common = int(np.count_nonzero(self._present[self._sets[other]]))
+        return common / (self._sizes[number] + self._sizes[other] - common)
 
 
 def folded(text: str) -> str:
