@@ -199,6 +199,17 @@ def test_it_computes_in_the_dtype_of_its_inputs_while_adapters_stay_float32(conf
     assert {None if g is None else g.dtype for g in gradients} == {torch.float32}
 
 
+def test_over_a_quantized_base_it_is_moved_to_another_dtype_as_any_model_is():
+    model = tiny()
+    quantize(model, "int4")
+    learned(model, LoraConfig(rank=4))
+    expected = logits(model)
+    found = logits(model.to(torch.bfloat16))
+    assert found.dtype == torch.bfloat16
+    scale = float(expected.square().mean().sqrt())
+    torch.testing.assert_close(found.float(), expected, rtol=0.1, atol=0.1 * scale)
+
+
 def test_dropout_acts_on_the_adapters_inputs_in_training_alone():
     model = tiny()
     learned(model, LoraConfig(rank=4, dropout=0.5))

@@ -88,3 +88,16 @@ def test_a_mixtures_router_stays_exact():
         error = (model(ids) - expected).square().mean().sqrt() / expected.square().mean().sqrt()
     assert error < 0.05
     assert [layer for layer in model.modules() if type(layer) is nn.Linear]
+
+
+@pytest.mark.parametrize("bits", ["int8", "int4"])
+def test_a_rounded_model_computes_in_the_dtype_that_it_is_moved_to(bits):
+    model = tiny(tied=True)
+    quantize(model, bits)
+    assert not [name for name in model.state_dict() if "sample" in name]
+    with torch.no_grad():
+        expected = model(torch.arange(12)[None])
+        found = model.to(torch.bfloat16)(torch.arange(12)[None])
+    assert found.dtype == torch.bfloat16
+    scale = float(expected.square().mean().sqrt())
+    torch.testing.assert_close(found.float(), expected, rtol=0.1, atol=0.1 * scale)

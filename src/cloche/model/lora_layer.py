@@ -32,20 +32,20 @@ class LowRank:
     """`lora_magnitude_vector`: the length of each row, with DoRA only."""
     scale: float
 
-    @torch.no_grad()
     def adapted(self, matrix: Float[Tensor, "outputs inputs"]) -> Float[Tensor, "outputs inputs"]:
         """The matrix that computes what the layer and its adapter do together, in float32."""
         summed = self.summed(matrix)
         if self.magnitude is None:
             return summed
-        return summed * (self.magnitude.float() / row_lengths(summed))[:, None]
+        with torch.no_grad():
+            return summed * (self.magnitude.float() / row_lengths(summed))[:, None]
 
-    @torch.no_grad()
     def summed(self, matrix: Float[Tensor, "outputs inputs"]) -> Float[Tensor, "outputs inputs"]:
         """The matrix plus the scaled product of the thin ones, in float32."""
-        return torch.addmm(
-            matrix.float(), self.outward.float(), self.inward.float(), alpha=self.scale
-        )
+        with torch.no_grad():  # no decorator: torch.compile does not see through it
+            return torch.addmm(
+                matrix.float(), self.outward.float(), self.inward.float(), alpha=self.scale
+            )
 
 
 def row_lengths(matrix: Float[Tensor, "outputs inputs"]) -> Float[Tensor, " outputs"]:

@@ -134,7 +134,14 @@ class QuantizedEmbedding(nn.Module):
 
     def __init__(self, table: QuantizedLinear, dtype: torch.dtype) -> None:
         super().__init__()
-        self.table, self.dtype = table, dtype
+        self.table = table
+        self.sample: Tensor
+        self.register_buffer("sample", torch.empty(0, dtype=dtype), persistent=False)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the vectors; follows the module where that is moved to another one."""
+        return self.sample.dtype
 
     def forward(self, ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
         """The vectors of these ids."""

@@ -123,14 +123,16 @@ def save_adapter_checkpoint(
     stop_ids: Sequence[int] = (),
     begins_with_bos: bool = False,
     chat_template: str | None = None,
+    described: Path | None = None,
 ) -> None:
     """Write an adapter as a whole checkpoint: with tokenizer, prompting and training state.
 
     `tensors` are the trained ones by their names in the model, `base` is the folder of the base;
-    its config.json lies in the checkpoint, too. All else as in `checkpoint.save_checkpoint`.
+    its config.json lies in the checkpoint, too, or that of the folder `described` where the base
+    is itself an adapter without one. All else as in `checkpoint.save_checkpoint`.
     """
-    values = read_json(base / CONFIG)
-    described = from_hf_config(values)
+    values = read_json((described or base) / CONFIG)
+    model = from_hf_config(values)
     learned = special_ids or tokenizer.special_ids
     ids = {"bos_token_id": learned.bos, "eos_token_id": learned.eos, "pad_token_id": learned.pad}
     weights = split_trained(tensors, config)
@@ -145,7 +147,7 @@ def save_adapter_checkpoint(
             temporary, special_ids=learned, stop_ids=stop_ids, chat_template=chat_template
         )
         named = str(base.absolute())
-        _write_adapter(temporary, weights, described, base=named, base_hash=base_hash)
+        _write_adapter(temporary, weights, model, base=named, base_hash=base_hash)
         if trainer is not None:
             write_trainer(temporary, trainer)
         (temporary / CARD).write_text(card, encoding="utf-8")
