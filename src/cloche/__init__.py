@@ -12,8 +12,20 @@ if TYPE_CHECKING:
     from cloche.generation.translating import Translator
     from cloche.run import LM, load
     from cloche.training.start import TrainedRun, train
+    from cloche.tuning.continued import tune_on_text
+    from cloche.tuning.start import tune
 
-__all__ = ["LM", "ClocheError", "TrainedRun", "Translator", "load", "load_translator", "train"]
+__all__ = [
+    "LM",
+    "ClocheError",
+    "TrainedRun",
+    "Translator",
+    "load",
+    "load_translator",
+    "train",
+    "tune",
+    "tune_on_text",
+]
 
 _PLACES = {
     "ClocheError": "cloche.errors",
@@ -23,6 +35,8 @@ _PLACES = {
     "load_translator": "cloche.evaluation.translation",
     "TrainedRun": "cloche.training.start",
     "train": "cloche.training.start",
+    "tune": "cloche.tuning.start",
+    "tune_on_text": "cloche.tuning.continued",
 }
 
 

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,14 +22,22 @@ from cloche.generation.speculation import Guesser
 from cloche.model.build import LanguageModel, parameter_count
 from cloche.model.config import ModelConfig
 from cloche.model.decoder import Decoder
+from cloche.model.lora import AdapterSet
 from cloche.model.quantized import Bits, quantize
+from cloche.text.chat import ChatTemplate
+from cloche.text.messages import Message, to_messages
 from cloche.text.names import open_tokenizer
 from cloche.text.tokenizer import Tokenizer
 from cloche.weights.folder import CONFIG, read_json
 from cloche.weights.hf import from_hf_config
-from cloche.weights.loading import load_any_model, tokenizer_folder
+from cloche.weights.loading import load_any_model, open_adapters, tokenizer_folder
 from cloche.weights.opening import folders_to_try, open_first_whole
-from cloche.weights.prompting import load_begins_with_bos, load_special_ids, load_stop_ids
+from cloche.weights.prompting import (
+    load_begins_with_bos,
+    load_chat_template,
+    load_special_ids,
+    load_stop_ids,
+)
 
 METRICS = "metrics.jsonl"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -59,6 +67,8 @@ class LM:
     """Tokens that end an answer."""
     forwards: Forwards | None = None
     """What writes with the model; its own modules do where there is none."""
+    adapters: AdapterSet | None = None
+    """Adapters that were opened with the model, of which one may be active."""
 
     def __repr__(self) -> str:
         return (
@@ -94,6 +104,48 @@ class LM:
         request = make_request(self.prompt_ids(prompt), asked, tokenizer=self.tokenizer)
         engine = self.engine(tokens=len(request.prompt) + request.max_tokens)
         return (event.text for event in engine.stream(request) if event.text)
+
+    @property
+    def template(self) -> ChatTemplate | None:
+        """How conversations are laid out for this model; None for one that was not tuned so."""
+        source = load_chat_template(tokenizer_folder(self.folder))
+        if source is None:
+            return None
+        return ChatTemplate(source, name=f"the chat template of {self.folder}")
+
+    def chat(
+        self, messages: str | Sequence[Message | Mapping[str, str]], **asked: Unpack[Asked]
+    ) -> str:
+        """The model's answer to a question, or to a conversation that ends with one.
+
+        A message is a `Message` or a dictionary with `role` and `content`. Laid out by the
+        model's chat template, as in its tuning; RequestError where it has none. See `Asked` for
+        the rest.
+        """
+        template = self.template
+        if template is None:
+            raise RequestError(
+                f"{self.folder} has no chat template: it continues text (use generate), or tune it "
+                "to answer by cloche tune"
+            )
+        prompt = template.prompt_ids(to_messages(messages), self.tokenizer)
+        request = make_request(prompt, asked, tokenizer=self.tokenizer)
+        stopping = replace(self, stop_ids=template.stop_ids(self.tokenizer))
+        engine = stopping.engine(tokens=len(request.prompt) + request.max_tokens)
+        return "".join(event.text for event in engine.stream(request) if event.text)
+
+    def with_adapter(self, name: str | None) -> "LM":
+        """The same model with one of its adapters, or with none.
+
+        The weights are changed where they are: what was opened before must not be used on.
+        SettingError for an unknown name.
+        """
+        if self.adapters is None:
+            raise SettingError(f"{self.folder} was opened without adapters: there is no {name}")
+        self.adapters.activate(name)
+        old = self.forwards
+        fresh = None if old is None else Forwards(self.model, old.folder, old.tell, old.warn)
+        return replace(self, forwards=fresh)
 
     def engine(
         self, *, rows: int = 1, tokens: int | None = None, guesser: Guesser | None = None
@@ -149,6 +201,7 @@ def load(
     warn: Callable[[str], None] = warn_in_python,
     tell: Callable[[str], None] = say_nothing,
     kernels: Path | None = None,
+    adapters: Mapping[str, str | Path] | None = None,
 ) -> LM:
     """The language model in a run, a checkpoint or a Hugging Face folder, ready to write.
 
@@ -161,6 +214,10 @@ def load(
     (of the user's cache when not given); `tell` hears when it is being compiled, and `warn` where
     that cannot be done and writing is slow. Its weights are copied when the first text is written:
     who changes the model afterwards opens it anew.
+
+    `adapters` are folders or runs of LoRA adapters over this model, by names of your choice: see
+    `LM.with_adapter`. None is active at first. A run of adapters alone needs no such naming: it is
+    opened as any other, merged into its base.
 
     Where a run's checkpoint is damaged, `warn` is told and the next older whole one is opened.
     Nothing that could run code is ever opened. Raises CheckpointError.
@@ -185,7 +242,15 @@ def load(
         warn=warn,
     )
     forwards = Forwards(lm.model, kernels or default_folder(), tell, warn)
-    return replace(lm, forwards=forwards)
+    named = None
+    if adapters:
+        if bits:
+            raise SettingError(
+                f"adapters are merged into weights, and those are kept in {bits}: leave precision "
+                "out, or merge one by cloche export first"
+            )
+        named = open_adapters(lm.model, lm.folder, adapters, warn=warn)
+    return replace(lm, forwards=forwards, adapters=named)
 
 
 def translates(folder: Path) -> bool:

@@ -3,7 +3,7 @@
 The base may be an adapter's folder itself, with a base of its own, and so on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -11,11 +11,18 @@ import torch
 from cloche.errors import CheckpointError
 from cloche.model.build import LanguageModel
 from cloche.model.config import ModelConfig
-from cloche.model.lora import merge_lora
-from cloche.weights.adapters import Adapter, apply_adapter, is_adapter, load_adapter
+from cloche.model.lora import AdapterSet, merge_lora
+from cloche.weights.adapters import (
+    Adapter,
+    apply_adapter,
+    check_base,
+    is_adapter,
+    load_adapter,
+)
 from cloche.weights.checkpoint import load_model
 from cloche.weights.folder import CONFIG
 from cloche.weights.identity import model_hash
+from cloche.weights.opening import folders_to_try
 
 MOST_BASES = 16
 """Adapters over one another; more are surely a circle."""
@@ -42,6 +49,26 @@ def load_any_model(
         merge_lora(model)
         folder = adapter.source
     return model.requires_grad_(True).to(dtype), config
+
+
+def open_adapters(
+    model: LanguageModel,
+    folder: Path,
+    named: Mapping[str, str | Path],
+    *,
+    warn: Callable[[str], None],
+) -> AdapterSet:
+    """Adapters over the model that was opened from `folder`, by name; none is active.
+
+    Each is a folder, or a run, whose best checkpoint is taken. Raises CheckpointError where one
+    does not fit, and SettingError for names that cannot be used.
+    """
+    base_hash = model_hash(folder)
+    found = AdapterSet(model)
+    for name, place in named.items():
+        adapter = load_adapter(folders_to_try(Path(place), "best", warn=warn)[0])
+        found.add(name, check_base(adapter, model, base_hash=base_hash, warn=warn))
+    return found
 
 
 def base_folder(adapter: Adapter) -> Path:
