@@ -55,10 +55,12 @@ def test_duplicates_are_told_and_dropped_only_when_asked():
     ]
     assert [(like.place, like.other) for like in duplicates.near] == [("r3", "r0")]
     exact, near = duplicates.lines()
-    assert exact == "1 come a second time, word for word: r2 and r0 (1.00)"
-    assert near.startswith("1 are nearly an earlier one (0.8 or more): r3 and r0 (0.")
+    assert exact == "The same as an earlier one, word for word: 1 (r2 and r0, 1.00)."
+    assert near.startswith("Like an earlier one (0.8 or more): 1 (r3 and r0, 0.")
     assert len(found) == 5
     kept = drop_duplicates(found, duplicates)
+    assert [record.place for record in kept] == ["r0", "r1", "r3", "r4"]
+    kept = drop_duplicates(found, duplicates, near=duplicates.near)
     assert [record.place for record in kept] == ["r0", "r1", "r4"]
     assert find_duplicates(kept).lines() == []
 
@@ -74,7 +76,9 @@ def test_held_out_questions_that_were_learned_are_told_whatever_their_answer():
     leaks = find_leaks(found, Split(train=(0, 1), validation=(2,), test=(3, 4)))
     assert [(like.place, like.other) for like in leaks.validation] == [("r2", "r0")]
     assert [(like.place, like.other, like.similarity) for like in leaks.test] == [("r3", "r1", 1)]
-    assert leaks.lines()[1].startswith("1 of the test records ask what a training record asks")
+    assert leaks.lines()[1].startswith(
+        "Test records ask what a training record asks (0.8 or more alike): 1 ("
+    )
     assert find_leaks(found, Split(train=(4,), validation=(1,), test=())).lines() == []
 
 
@@ -83,10 +87,10 @@ def test_what_is_too_long_to_compare_is_still_compared_word_for_word(monkeypatch
     found = conversations_of((LONG, "x"), (LONG, "x"), (LONG + "!", "x"))
     duplicates = find_duplicates(found)
     assert (len(duplicates.exact), len(duplicates.near)) == (1, 0)
-    assert "near-duplicates were not looked for" in duplicates.lines()[-1]
+    assert "Near-duplicates were not looked for" in duplicates.lines()[-1]
     leaks = find_leaks(found, Split(train=(0,), validation=(1,), test=(2,)))
     assert (len(leaks.validation), len(leaks.test)) == (1, 0)
-    assert "near-duplicates were not looked for" in leaks.lines()[-1]
+    assert "Near-duplicates were not looked for" in leaks.lines()[-1]
 
 
 def test_thousands_of_nearly_equal_conversations_are_not_all_compared_with_all(monkeypatch):

@@ -70,7 +70,7 @@ def test_rankings_become_all_their_pairs_and_stay_a_group(tmp_path):
     wanted = [("A", "B"), ("A", "C"), ("B", "C")]
     assert told == [(*pair, group) for group in range(3) for pair in wanted]
     assert found.pairs[0].place.endswith("record 1, answers 1 and 2")
-    assert found.describe()[0] == "9 pairs of answers from 3 rankings"
+    assert found.describe()[0] == "9 pairs of answers from 3 rankings."
     assert len(found.repeated) == 6
 
 
@@ -81,7 +81,7 @@ def test_ties_give_no_pair_and_are_told(tmp_path):
         ("A", "B"),
         ("A", "C"),
     ]
-    assert "1 rankings with ties; pairs that tie are left out: " in found.describe()[1]
+    assert "with ties, whose tied pairs are left out: 1 (" in found.describe()[1]
     with pytest.raises(TextError, match="none of the 1 records prefers one answer"):
         preferences_of(tmp_path, {**row, "ranks": [1, 1, 1]})
 
@@ -106,7 +106,7 @@ def test_contradictions_are_told_and_stay(tmp_path):
     found = preferences_of(tmp_path, row, {**row, "chosen": "B", "rejected": "A"}, row)
     assert len(found.pairs) == 3
     assert [place[-8:] for place, _ in found.contradicting] == ["record 2", "record 3"]
-    assert "say the contrary" in found.describe()[-1]
+    assert "Contrary to what was said before, and kept: 2 (" in found.describe()[-1]
 
 
 def test_the_six_identical_pairs_of_the_published_file_are_counted_and_left_out(shared_data):
@@ -116,7 +116,7 @@ def test_the_six_identical_pairs_of_the_published_file_are_counted_and_left_out(
     assert len(found.identical) == len(same) == 6
     assert [int(place.split()[-1]) - 1 for place in found.identical] == same
     assert len(found.pairs) == 1094
-    assert found.describe()[1].startswith("6 pairs left out, as both answers are the same: ")
+    assert found.describe()[1].startswith("Pairs left out, as both answers are the same: 6 (")
 
 
 PAIR = {"prompt": "Pick one.", "chosen": "A", "rejected": "B"}

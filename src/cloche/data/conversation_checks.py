@@ -39,8 +39,8 @@ class Duplicates:
 
     def lines(self) -> list[str]:
         """For the screen; none where there is nothing to tell."""
-        found = _told(self.exact, "come a second time, word for word")
-        found += _told(self.near, f"are nearly an earlier one ({self.similarity:g} or more)")
+        found = _told("The same as an earlier one, word for word", self.exact)
+        found += _told(f"Like an earlier one ({self.similarity:g} or more)", self.near)
         return found + ([] if self.compared else [_NOT_COMPARED])
 
 
@@ -56,15 +56,15 @@ class Leaks:
 
     def lines(self) -> list[str]:
         """For the screen; none where there is nothing to tell."""
-        how = f"ask what a training record asks ({self.similarity:g} or more alike)"
-        found = _told(self.validation, f"of the validation records {how}")
-        found += _told(self.test, f"of the test records {how}")
+        how = f"records ask what a training record asks ({self.similarity:g} or more alike)"
+        found = _told(f"Validation {how}", self.validation)
+        found += _told(f"Test {how}", self.test)
         return found + ([] if self.compared else [_NOT_COMPARED])
 
 
 _NOT_COMPARED = (
-    f"near-duplicates were not looked for, in more than {MOST_CHARACTERS:,} characters; exact "
-    "ones were"
+    f"Near-duplicates were not looked for, in more than {MOST_CHARACTERS:,} characters; exact "
+    "ones were."
 )
 
 
@@ -92,9 +92,15 @@ def find_duplicates(
     return Duplicates(tuple(exact), tuple(near), compared, similarity)
 
 
-def drop_duplicates(conversations: Conversations, duplicates: Duplicates) -> Conversations:
-    """The conversations without those that an earlier one is like, exactly or nearly."""
-    dropped = {found.place for found in (*duplicates.exact, *duplicates.near)}
+def drop_duplicates(
+    conversations: Conversations, duplicates: Duplicates, *, near: Sequence[Likeness] = ()
+) -> Conversations:
+    """The conversations without those that come a second time, word for word.
+
+    Give `duplicates.near` as `near` to leave those out too: what is nearly the same may be meant
+    so, as in exercises that differ in a number.
+    """
+    dropped = {found.place for found in (*duplicates.exact, *near)}
     kept = tuple(record for record in conversations if record.place not in dropped)
     return replace(conversations, records=kept)
 
@@ -154,9 +160,9 @@ def _digest(text: str) -> bytes:
     return hashlib.blake2b(folded(text).encode(), digest_size=16).digest()
 
 
-def _told(found: Sequence[Likeness], what: str) -> list[str]:
+def _told(what: str, found: Sequence[Likeness]) -> list[str]:
     if not found:
         return []
-    shown = [f"{like.place} and {like.other} ({like.similarity:.2f})" for like in found[:_SHOWN]]
-    more = f", and {len(found) - _SHOWN:,} more" if len(found) > _SHOWN else ""
-    return [f"{len(found):,} {what}: {'; '.join(shown)}{more}"]
+    shown = [f"{like.place} and {like.other}, {like.similarity:.2f}" for like in found[:_SHOWN]]
+    more = f"; and {len(found) - _SHOWN:,} more" if len(found) > _SHOWN else ""
+    return [f"{what}: {len(found):,} ({'; '.join(shown)}{more})."]

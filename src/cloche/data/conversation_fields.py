@@ -166,13 +166,15 @@ class FieldReader:
         """The text of a message, which may come as a list of its parts."""
         if not isinstance(value, list):
             return self._text(value, name, may_be_empty=may_be_empty)
-        texts = []
+        texts, known = [], len(self.problems)
         for place, part in enumerate(value):
             kind = part.get("type", "text") if isinstance(part, Mapping) else kind_of(part)
             if not isinstance(part, Mapping) or kind != "text" or "text" not in part:
                 self._note(f"{name}[{place}]", f"is no text but {kind!r:.40}; only text is read")
                 continue
             texts.append(self._text(part["text"], f"{name}[{place}].text", may_be_empty=True))
+        if len(self.problems) > known:
+            return ""
         return self._text("".join(texts), name, may_be_empty=may_be_empty)
 
     def _text(self, value: object, name: str, *, may_be_empty: bool = False) -> str:

@@ -18,8 +18,8 @@ from cloche.data.cleaning.duplicates import fold_whitespace, gram_hashes
 
 SIMILARITY = 0.8
 """Share of common pieces from which two texts are nearly the same."""
-MOST_CHARACTERS = 100_000_000
-"""Of all texts that are compared; a set of pieces takes about 4 bytes for each."""
+MOST_CHARACTERS = 30_000_000
+"""Of all texts that are compared, which takes some seconds and 20 bytes for each while it lasts."""
 
 
 class SimilarTexts:

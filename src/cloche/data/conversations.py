@@ -72,7 +72,7 @@ class Conversations(Sequence[ConversationRecord]):
         turns = f"{sum(answers):,} answers, at most {max(answers, default=0):,} in one"
         system = sum(bool(r.conversation) and _begins(r, SYSTEM) for r in self.records)
         told = f"; {system:,} begin with a system message" if system else ""
-        return [f"{len(self.records):,} conversations ({about}), {turns}{told}"]
+        return [f"{len(self.records):,} conversations ({about}), {turns}{told}."]
 
 
 def read_conversations(

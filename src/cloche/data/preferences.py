@@ -113,19 +113,18 @@ class Preferences:
         """What they are, in lines for the screen."""
         good = sum(vote.good for vote in self.votes)
         found = {
-            "pairs": f"{len(self.pairs):,} pairs of a better and a worse answer",
-            "rankings": f"{len(self.pairs):,} pairs of answers from {self.records:,} rankings",
-            "votes": f"{len(self.votes):,} votes, {good:,} of them good",
+            "pairs": f"{len(self.pairs):,} pairs of a better and a worse answer.",
+            "rankings": f"{len(self.pairs):,} pairs of answers from {self.records:,} rankings.",
+            "votes": f"{len(self.votes):,} votes, {good:,} of them good.",
         }[self.form]
         lines = [found]
-        if self.identical:
-            lines.append(_told(self.identical, "pairs left out, as both answers are the same"))
-        if self.tied:
-            lines.append(_told(self.tied, "rankings with ties; pairs that tie are left out"))
-        if self.repeated:
-            lines.append(_told(_both(self.repeated), "come a second time, and stay"))
-        if self.contradicting:
-            lines.append(_told(_both(self.contradicting), "say the contrary of an earlier one"))
+        told = {
+            "Pairs left out, as both answers are the same": self.identical,
+            "Rankings with ties, whose tied pairs are left out": self.tied,
+            "Said before, and kept": _both(self.repeated),
+            "Contrary to what was said before, and kept": _both(self.contradicting),
+        }
+        lines += [_told(what, places) for what, places in told.items() if places]
         return lines
 
 
@@ -247,9 +246,9 @@ def _note_repeated(found: Preferences) -> None:
 
 
 def _both(places: Sequence[tuple[str, str]]) -> list[str]:
-    return [f"{place} (as {before})" for place, before in places]
+    return [f"{place} after {before}" for place, before in places]
 
 
-def _told(places: Sequence[str], what: str) -> str:
+def _told(what: str, places: Sequence[str]) -> str:
     more = f" and {len(places) - _SHOWN:,} more" if len(places) > _SHOWN else ""
-    return f"{len(places):,} {what}: {', '.join(places[:_SHOWN])}{more}"
+    return f"{what}: {len(places):,} ({', '.join(places[:_SHOWN])}{more})."
