@@ -25,7 +25,7 @@ from cloche.model.decoder import Decoder
 from cloche.model.lora import AdapterSet
 from cloche.model.quantized import Bits, quantize
 from cloche.text.chat import ChatTemplate
-from cloche.text.messages import Message, to_messages
+from cloche.text.messages import SYSTEM, USER, Message, to_messages
 from cloche.text.names import open_tokenizer
 from cloche.text.tokenizer import Tokenizer
 from cloche.weights.folder import CONFIG, read_json
@@ -69,6 +69,10 @@ class LM:
     """What writes with the model; its own modules do where there is none."""
     adapters: AdapterSet | None = None
     """Adapters that were opened with the model, of which one may be active."""
+    asked_by: ChatTemplate | None = None
+    """Lays out every prompt as a question, for `asking`."""
+    system: str = ""
+    """What stands before every question then."""
 
     def __repr__(self) -> str:
         return (
@@ -122,17 +126,29 @@ class LM:
         model's chat template, as in its tuning; RequestError where it has none. See `Asked` for
         the rest.
         """
-        template = self.template
-        if template is None:
-            raise RequestError(
-                f"{self.folder} has no chat template: it continues text (use generate), or tune it "
-                "to answer by cloche tune"
-            )
+        template = self._required_template()
         prompt = template.prompt_ids(to_messages(messages), self.tokenizer)
         request = make_request(prompt, asked, tokenizer=self.tokenizer)
         stopping = replace(self, stop_ids=template.stop_ids(self.tokenizer))
         engine = stopping.engine(tokens=len(request.prompt) + request.max_tokens)
         return "".join(event.text for event in engine.stream(request) if event.text)
+
+    def asking(self, *, system: str = "") -> "LM":
+        """The same model, to which every prompt is a question, laid out by its chat template.
+
+        `system` is what it is told before. RequestError where it has no template.
+        """
+        template = self._required_template()
+        stop_ids = template.stop_ids(self.tokenizer)
+        return replace(self, asked_by=template, system=system, stop_ids=stop_ids)
+
+    def _required_template(self) -> ChatTemplate:
+        if (template := self.template) is not None:
+            return template
+        raise RequestError(
+            f"{self.folder} has no chat template: it continues text and answers no question. "
+            "cloche tune makes one that does"
+        )
 
     def with_adapter(self, name: str | None) -> "LM":
         """The same model with one of its adapters, or with none.
@@ -180,6 +196,9 @@ class LM:
         A model that was trained on one text knows no beginning: there, it is the newline.
         Raises TokenizerError naming a character that the model has never seen.
         """
+        if self.asked_by is not None:
+            told = (Message(SYSTEM, self.system),) if self.system else ()
+            return self.asked_by.prompt_ids((*told, Message(USER, text)), self.tokenizer)
         if text and (ids := tuple(self.tokenizer.encode(text))):  # of blanks, words make none
             return (self.bos, *ids) if self.begins_with_bos and self.bos is not None else ids
         if self.bos is not None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from cloche.cli.generate_answers import WrittenAnswer
 from cloche.cli.generate_options import Generate
 from cloche.cli.parse import parse
-from cloche.cli.prompts import STANDARD_INPUT, fitting_prompt, tell_of_template
+from cloche.cli.prompts import STANDARD_INPUT, fitting_prompt, speak_by_template
 from cloche.cli.sampling import SamplingOptions, dimmed, tell
 from cloche.errors import RequestError, SettingError, join_problems
 from cloche.generation.request import GenerationRequest, TokenEvent
@@ -69,7 +69,7 @@ def write(command: Generate, asked: GenerationRequest, *, prompt: str) -> int:
     from cloche.cli.opening import make_guesser, open_writer
 
     lm = open_writer(command)
-    tell_of_template(lm, system=command.system)
+    lm = speak_by_template(lm, command)
     asked = command.with_tokenizer(asked, lm.tokenizer)
     seed = secrets.randbits(32) if asked.seed is None else asked.seed
     ids, cut = fitting_prompt(lm, prompt, max_tokens=asked.max_tokens, window=command.window)

@@ -35,7 +35,7 @@ from cloche.cli.generate_rows import (
 )
 from cloche.cli.generate_running import Answered, answer_rows, chosen_rows, line_of
 from cloche.cli.opening import make_guesser, open_writer
-from cloche.cli.prompts import STANDARD_INPUT, fitting_prompt, plain_source, tell_of_template
+from cloche.cli.prompts import STANDARD_INPUT, fitting_prompt, plain_source, speak_by_template
 from cloche.cli.sampling import SamplingOptions, tell
 from cloche.cli.signals import cleaning_up
 from cloche.cli.standard_input import standard_input
@@ -131,7 +131,8 @@ def settings_digest(command: Generate, layout: PromptLayout, *, seed: int) -> st
         "n": command.n,
         "precision": command.precision,
         "window": command.window,
-        "system": layout.system,
+        "system": command.system_text() if command.chat else layout.system,
+        "chat": command.chat,
         "shots": layout.shots,
         "template": None if layout.template is None else layout.template.source,
         "constants": layout.constants,
@@ -146,7 +147,8 @@ def model_digest(folder: Path) -> str:
         return digest_of(manifest.read_bytes())
     weights = sorted(folder.glob("*.safetensors"))
     listed = [f"{path.name} {path.stat().st_size}" for path in weights]
-    return digest_of((folder / CONFIG).read_bytes(), *listed)
+    described = folder / CONFIG
+    return digest_of(described.read_bytes() if described.is_file() else b"", *listed)
 
 
 def open_model(command: Generate, *, earlier: Earlier) -> LM:
@@ -162,8 +164,7 @@ def open_model(command: Generate, *, earlier: Earlier) -> LM:
             f"{command.out} was begun by another model than {lm.folder}: name its checkpoint with "
             "--checkpoint, or another --out"
         )
-    tell_of_template(lm, system=command.system)
-    return lm
+    return speak_by_template(lm, command)
 
 
 def fitted(lm: LM, rows: Iterable[Row], *, window: bool) -> Iterator[Row]:

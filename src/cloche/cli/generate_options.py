@@ -5,13 +5,14 @@ from typing import Annotated, Literal
 
 import tyro
 
+from cloche.cli.adapters import AdapterOptions
 from cloche.cli.generate_search import SearchOptions
 from cloche.cli.prompts import STANDARD_INPUT, PromptOptions
 from cloche.cli.sampling import SamplingOptions
 
 
 @dataclass(frozen=True)
-class Generate(SearchOptions, PromptOptions, SamplingOptions):
+class Generate(AdapterOptions, SearchOptions, PromptOptions, SamplingOptions):
     """Let a model continue a text, which appears as it is written; a seq2seq one translates it.
     With --input and --out, answer a file of prompts."""
 

@@ -195,11 +195,11 @@ def write_found(command: "Generate", asked: GenerationRequest, *, prompt: str) -
     from dataclasses import asdict, replace
 
     from cloche.cli.opening import open_writer
-    from cloche.cli.prompts import fitting_prompt, tell_of_template
+    from cloche.cli.prompts import fitting_prompt, speak_by_template
 
     settings = settings_of(command)
     lm = open_writer(command)
-    tell_of_template(lm, system=command.system)
+    lm = speak_by_template(lm, command)
     ids, cut = fitting_prompt(lm, prompt, max_tokens=settings.max_tokens, window=command.window)
     if cut:
         tell(f"the prompt is too long for the context: only its last {len(ids)} tokens are read")

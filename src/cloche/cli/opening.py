@@ -1,8 +1,10 @@
 """Opens the models of verbs that write."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from cloche.cli.adapters import AdapterOptions
 from cloche.cli.environment import cache_folder
 from cloche.cli.sampling import tell
 from cloche.errors import SettingError
@@ -35,8 +37,12 @@ class NamesModel(Protocol):
 
 
 def open_writer(command: NamesModel) -> "LM":
-    """The model, which writes by kernels out of the user's cache."""
-    return _open(command.run, checkpoint=command.checkpoint, precision=command.precision)
+    """The model, which writes by kernels out of the user's cache; with the adapter asked for."""
+    adapters = command.named_adapters() if isinstance(command, AdapterOptions) else {}
+    lm = _open(
+        command.run, checkpoint=command.checkpoint, precision=command.precision, adapters=adapters
+    )
+    return command.chosen(lm) if isinstance(command, AdapterOptions) else lm
 
 
 def make_guesser(
@@ -59,7 +65,9 @@ def make_guesser(
     return DraftModel(draft.forward(rows=rows, capacity=capacity))
 
 
-def _open(run: str, *, checkpoint: str, precision: str) -> "LM":
+def _open(
+    run: str, *, checkpoint: str, precision: str, adapters: Mapping[str, str] | None = None
+) -> "LM":
     from cloche.run import load
 
     return load(
@@ -69,4 +77,5 @@ def _open(run: str, *, checkpoint: str, precision: str) -> "LM":
         warn=tell,
         tell=tell,
         kernels=cache_folder() / "kernels",
+        adapters=adapters,
     )

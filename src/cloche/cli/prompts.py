@@ -26,6 +26,9 @@ MOST_CHARACTERS = 64_000_000  # of a file that is read whole; more is surely a m
 class PromptOptions:
     """What the model reads before it writes."""
 
+    chat: bool = False
+    """Ask by the model's chat template, as in its tuning: the prompt is a question, and --system
+    a message of its own."""
     prompt_file: str | None = None
     """File that holds the prompt, every character of it; - is standard input."""
     template: str | None = None
@@ -74,6 +77,7 @@ class PromptOptions:
     def layout_names(self) -> list[str]:
         """The options given that lay a prompt out, which a model that translates does not take."""
         given = {
+            "--chat": self.chat or None,
             "--template": self.template,
             "--set": self.set_ or None,
             "--system": self.system,
@@ -103,7 +107,7 @@ class PromptOptions:
                 )
         return make_layout(
             template,
-            system=self._system_text(),
+            system="" if self.chat else self.system_text(),
             examples=examples[: self.shots],
             shot_template=shot_template,
             constants=constants,
@@ -120,7 +124,8 @@ class PromptOptions:
             require_unicode(given, what="the prompt")
         return given
 
-    def _system_text(self) -> str:
+    def system_text(self) -> str:
+        """The text of --system; empty where there is none."""
         if self.system is None:
             return ""
         text = self.system
@@ -239,12 +244,17 @@ def fitting_prompt(
     return begun + ids[len(ids) - kept + len(begun) :], len(ids) - kept
 
 
-def tell_of_template(lm: "LM", *, system: str | None) -> None:
-    """Say that a system text stands in plain text, where the model has a template for it."""
-    from cloche.weights.folder import CHAT_TEMPLATE
+def speak_by_template(lm: "LM", command: PromptOptions) -> "LM":
+    """The model, asked by its chat template with --chat.
 
-    if system is not None and (lm.folder / CHAT_TEMPLATE).exists():
+    RequestError where it has none. Without --chat, it is told where there would be one and a
+    system text stands in plain text.
+    """
+    if command.chat:
+        return lm.asking(system=command.system_text())
+    if command.system is not None and lm.template is not None:
         tell(
             "the model has a chat template, which is not used: the text of --system stands before "
-            "the prompt as plain text"
+            "the prompt as plain text; --chat uses it"
         )
+    return lm
