@@ -102,16 +102,15 @@ class ChatTemplate:
     def stop_ids(self, tokenizer: Tokenizer) -> tuple[int, ...]:
         """Tokens that end an answer: what the template writes behind one, and end of text.
 
-        Raises TokenizerError where there is none.
+        Raises TokenizerError where there is none, TextError where the template fails.
         """
-        trial = self.encode(_TRIAL[:2], tokenizer)
-        stop = next(
-            token_id
-            for token_id, number in zip(reversed(trial.ids), reversed(trial.answers), strict=True)
-            if number
-        )
-        eos = tokenizer.special_ids.eos
-        return (stop,) if eos in (None, stop) else (stop, eos)
+        layout, _ = self._lay_out(_TRIAL[:2], tokenizer, prompt=False)
+        if layout.problems:
+            raise TextError(f"{self.name}: {layout.problems[0]}")
+        eos = self._stop_for(layout, tokenizer)
+        written = layout.answers[0].stop
+        stops = (eos if written is None else tokenizer.special_tokens[written], eos)
+        return tuple(dict.fromkeys(stop for stop in stops if stop is not None))
 
     def special_tokens(self) -> tuple[str, ...]:
         """Names of the special tokens that the tokenizer must have for this template.
