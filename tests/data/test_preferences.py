@@ -106,7 +106,7 @@ def test_contradictions_are_told_and_stay(tmp_path):
     found = preferences_of(tmp_path, row, {**row, "chosen": "B", "rejected": "A"}, row)
     assert len(found.pairs) == 3
     assert [place[-8:] for place, _ in found.contradicting] == ["record 2", "record 3"]
-    assert "Contrary to what was said before, and kept: 2 (" in found.describe()[-1]
+    assert "Contrary to what was said before: 2 (" in found.describe()[-1]
 
 
 def test_the_six_identical_pairs_of_the_published_file_are_counted_and_left_out(shared_data):

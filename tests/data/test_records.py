@@ -108,6 +108,8 @@ BAD = [
     ("x.json", '[{"a": 1}]\n[', "line 2: it goes on behind the end of its list"),
     ("x.json", '[{"a": "never ends', "record 1 is no JSON .Unterminated string"),
     ("x.json", '[{"a": ' + "[" * 100_000, "record 1 is nested too deeply"),
+    ("x.json", '[{"a": ' + "1" * 5000 + "}]", "record 1 is no JSON that can be read .Exceeds"),
+    ("x.jsonl", '{"a": ' + "1" * 5000 + "}", "line 1: Exceeds the limit"),
     ("x.json", '{\n "a": 1\n}', r"a \.json is a list"),
     ("x.json", "[]", "holds no records"),
     ("x.json", " \n", "holds no records"),

@@ -105,9 +105,9 @@ class Preferences:
     tied: list[str] = field(default_factory=list)
     """Places of rankings in which answers tie; pairs of these are left out."""
     repeated: list[tuple[str, str]] = field(default_factory=list)
-    """Places of pairs and votes that came before, and where. They stay."""
+    """Places of pairs and votes that came before, and where. They are kept here."""
     contradicting: list[tuple[str, str]] = field(default_factory=list)
-    """Places of pairs and votes that say the contrary of an earlier one, and where. They stay."""
+    """Places of pairs and votes that say the contrary of an earlier one, and where. They are kept here."""
 
     def describe(self) -> list[str]:
         """What they are, in lines for the screen."""
@@ -121,8 +121,8 @@ class Preferences:
         told = {
             "Pairs left out, as both answers are the same": self.identical,
             "Rankings with ties, whose tied pairs are left out": self.tied,
-            "Said before, and kept": _both(self.repeated),
-            "Contrary to what was said before, and kept": _both(self.contradicting),
+            "Said before": _both(self.repeated),
+            "Contrary to what was said before": _both(self.contradicting),
         }
         lines += [_told(what, places) for what, places in told.items() if places]
         return lines

@@ -28,6 +28,7 @@ _SLICE = re.compile(r"\s*(-?\d+)?\s*:\s*(-?\d+)?\s*")
 _MOST_CHARACTERS = 256_000_000  # of one record; more is surely a mistake
 _NEAR_THE_END = 16  # an error so near to the end of what was read may only be the cut there
 _PARQUET_ROWS = 256
+_PARQUET_BUFFER = 1 << 20  # bytes; without it, a column of a whole row group is read at once
 
 
 @dataclass(frozen=True)
@@ -264,6 +265,8 @@ class _ListReader:
                 self._at = exc.pos
                 raise self._malformed(f"{place} is no JSON ({exc.msg})") from exc
             except ValueError as exc:
+                if decoder is _PLAIN:  # a number of too many digits, for one
+                    raise TextError(f"{place} is no JSON that can be read ({exc})") from exc
                 decoder, problem = _PLAIN, str(exc)  # goes over it, to find the next one
                 continue
             self._at = end
@@ -334,7 +337,9 @@ def _parquet_rows(source: SourceFile) -> Iterator[_Found]:
         pass
     number = 0
     try:
-        with pyarrow.parquet.ParquetFile(source.path, pre_buffer=False) as file:
+        with pyarrow.parquet.ParquetFile(
+            source.path, buffer_size=_PARQUET_BUFFER, pre_buffer=False
+        ) as file:
             for batch in file.iter_batches(_PARQUET_ROWS, use_threads=False):
                 for row in batch.to_pylist():
                     number += 1
