@@ -50,10 +50,10 @@ def ipo_loss(
     """The squared distance of the difference in log ratios from 1 / (2 beta).
 
     The log ratios are means over the learned tokens of an answer, whose numbers are
-    `chosen_tokens` and `rejected_tokens`. The paper's equation 17 writes sums; its authors used
-    means, and so does TRL, as sums would ask more of long answers. `beta` is the paper's tau: the
-    policy moves a set way and no further, so pairs on which all agree do not drive it to
-    extremes, as they do under DPO.
+    `chosen_tokens` and `rejected_tokens`. The paper's equation 17 writes sums, which ask more of
+    long answers; TRL takes means, and says that the paper's authors did. `beta` is the paper's
+    tau: the policy moves a set way and no further, so pairs on which all agree do not drive it
+    to extremes, as they do under DPO.
 
     Source: Azar et al. 2023, https://arxiv.org/abs/2310.12036
     """
