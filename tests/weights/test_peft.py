@@ -167,3 +167,28 @@ def test_pefts_adapter_of_gpt2s_joined_layer_is_opened(tmp_path, save):
     assert len(layers) == 2 * 4
     with torch.no_grad():
         assert_equal_logits(model(IDS), theirs(IDS).logits)
+
+
+def test_a_pattern_of_targets_some_layers_and_trained_biases_are_read(tmp_path, save):
+    base = save(tmp_path / "base", options=ModelOptions(family="gpt2"))
+    theirs = get_peft_model(
+        hugging_face(base),
+        PeftLoraConfig(
+            r=4,
+            target_modules=r".*h\.1\.(attn\.c_proj|mlp\.c_fc)",
+            fan_in_fan_out=True,
+            init_lora_weights=False,
+            bias="all",
+        ),
+    )
+    with torch.no_grad():
+        for name, parameter in theirs.named_parameters():
+            if name.endswith("bias"):
+                parameter.add_(0.1)
+    theirs.save_pretrained(tmp_path / "theirs")
+    model: Any = load_network(base)[0]
+    adapter = load_adapter(tmp_path / "theirs")
+    layers = apply_adapter(model, adapter, base_hash=None, warn=lambda _: None)
+    assert layers == ["layers.1.self_attn.o_proj", "layers.1.mlp.up_proj"]
+    with torch.no_grad():
+        assert_equal_logits(model(IDS), theirs(IDS).logits)
