@@ -189,7 +189,7 @@ def _prepare(options: TuneClassifyOptions, telling: Telling) -> Tuning:
     allow_short_products(train.device, train.precision)
     scorer = make_scorer(decoder, len(held.classes), seed=train.seed)
     trained = choose_learned(scorer.to(torch.device(train.device)), options.classify.learn)
-    compute = tuned_scorer(scorer, train)
+    compute = tuned_scorer(scorer, train, dropout=lm.config.dropout)
     for line in _describe(options, held, trained):
         telling.say(line)
     prompting = Prompting(
@@ -287,7 +287,7 @@ def _card(
         "lowest validation loss": f"{best} nats a text (step {state.best_step})",
         "seed": str(options.train.seed),
     }
-    return scorer_card(rows, about="It tells classes of texts apart.", call="cloche.classify")
+    return scorer_card(rows, about="It tells classes of texts apart.")
 
 
 def _ignore(_text: str) -> None:

@@ -14,6 +14,7 @@ from cloche.text.names import open_tokenizer
 from cloche.text.tokenizer import SpecialIds, Tokenizer
 from cloche.training.machine import dtype_of
 from cloche.training.options import TrainOptions
+from cloche.training.recomputing import recompute_blocks
 from cloche.tuning.session import WriteModel
 from cloche.tuning.tuned import TunedModel
 from cloche.weights.checkpoint import TrainerState
@@ -79,9 +80,12 @@ def choose_learned(scorer: Scorer, learned: Learned) -> str:
     return f"{what[learned]}: {count:,} weights"
 
 
-def tuned_scorer(scorer: Scorer, train: TrainOptions) -> TunedModel:
+def tuned_scorer(scorer: Scorer, train: TrainOptions, *, dropout: float) -> TunedModel:
     """The passes' model for the loop. All weights are saved, and so kept in float32."""
-    return TunedModel(scorer, dtype=dtype_of(train.precision), kept=True)
+    compute = TunedModel(scorer, dtype=dtype_of(train.precision), kept=True)
+    if train.checkpointing == "on":
+        recompute_blocks(compute.model.get_submodule("decoder"), dropout=dropout)
+    return compute
 
 
 def scorer_writer(
@@ -117,12 +121,15 @@ def read_trained_scorer(folder: Path) -> Mapping[str, Tensor]:
     return load_scorer(folder).scorer.state_dict()
 
 
-def scorer_card(rows: Mapping[str, str], *, about: str, call: str) -> str:
+def scorer_card(rows: Mapping[str, str], *, about: str) -> str:
     """The README.md of a scorer: what is known of it as a table, by name."""
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     return (
         "---\nlibrary_name: transformers\npipeline_tag: text-classification\ntags: [cloche]\n---\n"
         f"# A model that scores, tuned with cloche\n\n{about}\n\n"
         f"| | |\n| --- | --- |\n{table}\n\n"
-        f'```python\n{call}("PATH", ["some text"])\n```\n'
+        "```python\n"
+        "from transformers import AutoModelForSequenceClassification\n\n"
+        'model = AutoModelForSequenceClassification.from_pretrained("PATH")\n'
+        "```\n"
     )

@@ -69,6 +69,26 @@ class TuneClassifyOptions:
                 "train.optimizer muon moves the matrices of blocks, and only the score learns: "
                 "leave it out"
             )
+        found.extend(scoring_problems(self.train))
         for section in (self.classify, self.data, self.train):
             found.extend(section.problems())
         return found
+
+
+def scoring_problems(train: TrainOptions) -> list[str]:
+    """Options of a training that one of scores has no place for, one sentence each."""
+    usual = TrainOptions()
+    reasons = {
+        "label_smoothing": "spreads probability over tokens, and scores are learned",
+        "label_smoothing_over": "spreads probability over tokens, and scores are learned",
+        "z_loss": "is for the logits of tokens, and scores are learned",
+        "compile": "does not reach batches of many shapes",
+    }
+    found = [
+        f"train.{name.replace('_', '-')} {reason}: leave it out"
+        for name, reason in reasons.items()
+        if getattr(train, name) not in (getattr(usual, name), "off")
+    ]
+    if train.sample_tokens not in (0, usual.sample_tokens):
+        found.append("train.sample-tokens is for models that write: leave it out")
+    return found
