@@ -105,9 +105,9 @@ class Preferences:
     tied: list[str] = field(default_factory=list)
     """Places of rankings in which answers tie; pairs of these are left out."""
     repeated: list[tuple[str, str]] = field(default_factory=list)
-    """Places of pairs and votes that came before, and where. They are kept here."""
+    """Places of pairs and votes that came before, and where. All are kept."""
     contradicting: list[tuple[str, str]] = field(default_factory=list)
-    """Places of pairs and votes that say the contrary of an earlier one, and where. They are kept here."""
+    """Places of pairs and votes that contradict an earlier one, and where. All are kept."""
 
     def describe(self) -> list[str]:
         """What they are, in lines for the screen."""
