@@ -40,7 +40,7 @@ def records_of(rows):
 
 
 @given(ROWS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_conversations_end_with_an_answer_or_are_refused(rows):
     with contextlib.suppress(TextError):
         for record in to_conversations(records_of(rows)):
@@ -51,7 +51,7 @@ def test_conversations_end_with_an_answer_or_are_refused(rows):
 
 
 @given(ROWS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_preferences_and_prompts_are_whole_or_are_refused(rows):
     with contextlib.suppress(TextError):
         found = to_preferences(records_of(rows))
