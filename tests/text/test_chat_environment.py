@@ -78,7 +78,8 @@ def test_a_template_that_would_loop_for_days_is_stopped(source, monkeypatch):
         "{% endfor %}",
     ],
 )
-def test_a_template_that_would_fill_the_memory_is_stopped(source):
+def test_a_template_that_would_fill_the_memory_is_stopped(source, monkeypatch):
+    monkeypatch.setattr(chat_environment, "MOST_CHARACTERS_MADE", 10_000_000)
     with pytest.raises(TextError, match=r"^t: line [12]: "):
         render(source)
 

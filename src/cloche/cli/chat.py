@@ -89,12 +89,9 @@ def open_talk(command: Chat, lm: "LM", asked: GenerationRequest) -> Talk:
     """A conversation in roles where the model has a chat template, else a text that goes on."""
     from cloche.cli.chat_roles import Dialogue
     from cloche.cli.chat_text import Continuation
-    from cloche.text.chat import ChatTemplate
-    from cloche.weights.prompting import load_chat_template
 
-    source = None if command.continue_text else load_chat_template(lm.folder)
-    if source is not None:
-        template = ChatTemplate(source, name=f"the chat template of {lm.folder}")
+    template = None if command.continue_text else lm.template
+    if template is not None:
         return Dialogue(lm, template, asked, system=command.system)
     if command.system:
         why = "--continue-text was given" if command.continue_text else "it has no chat template"

@@ -189,6 +189,10 @@ def _check(messages: Sequence[Message]) -> None:
             problems.append(
                 f"message {number} has the role {message.role!r}; there are {', '.join(ROLES)}"
             )
+        if message.input and message.role != USER:
+            problems.append(
+                f"message {number} ({message.role}) has an input, which only a user's can have"
+            )
         for text in (message.content, message.input):
             if half := find_lone_surrogate(text):
                 problems.append(

@@ -38,6 +38,7 @@ _FILTERS = (
     *("round", "safe", "select", "selectattr", "sort", "string", "sum", "title", "trim"),
     *("truncate", "unique", "upper", "urlencode", "wordcount"),
 )
+_COUNTING = ("length", "count")  # make no text, and often stand in loops over all messages
 _PADDING = frozenset(
     (
         *("center", "expandtabs", "format", "format_map", "from_bytes", "ljust", "maketrans"),
@@ -174,7 +175,8 @@ class _Filter:
         rendering: Rendering = context[RENDERING]
         rendering.spend()
         given = (*args, *kwargs.values())
-        rendering.limit(sum(map(rendering.size, (value, *given))))
+        if self._name not in _COUNTING:
+            rendering.limit(sum(map(rendering.size, (value, *given))))
         if any(isinstance(each, int) and abs(each) > LARGEST_ARGUMENT for each in given):
             raise SecurityError(f"{self._name} with a number beyond {LARGEST_ARGUMENT:,}")
         if self._name == "join":

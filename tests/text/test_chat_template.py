@@ -132,7 +132,7 @@ def test_it_names_the_special_tokens_that_it_needs(source, names):
     assert template(source).special_tokens() == names
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(_TEXTS, _TEXTS, st.sampled_from([CHATML, HEADERS, MARKED]))
 def test_decoding_gives_back_the_rendered_text(asked, answered, source):
     messages = (Message("user", asked), Message("assistant", f"!{answered}"))
@@ -144,7 +144,7 @@ def test_decoding_gives_back_the_rendered_text(asked, answered, source):
 _PIECES = ["<|im_end|>", "<|im_", "end|>", "<", ">", "|", "<s>", "</s>", " ", "\n", "a", "\ufdd0"]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(
     st.lists(st.sampled_from(_PIECES), max_size=6).map("".join),
     st.lists(st.sampled_from(_PIECES), max_size=6).map("".join),
@@ -237,6 +237,12 @@ def test_without_any_stop_token_nothing_is_encoded():
             ask(using)
 
 
+def test_long_conversations_are_written_by_templates_that_count_messages_at_each():
+    messages = talk(*["Hi"] * 1_500)
+    text = template(THINKING).render(messages)
+    assert text.count("Hi") == 1_500
+
+
 def test_the_clock_is_the_callers():
     chat = ChatTemplate(
         "{{ strftime_now('%Y') }}: {{ messages[0].content }}",
@@ -267,6 +273,10 @@ def test_a_template_that_writes_special_tokens_by_role_needs_the_tokenizer():
         (talk("Hi", "  \n"), r"message 2 \(assistant\) is empty"),
         ((Message("assistant", "Hi"),), "message 1 has the role assistant"),
         ((Message("robot", "Hi"),), "message 1 has the role 'robot'; there are system, user"),
+        (
+            (Message("user", "Hi"), Message("assistant", "Ho", input="x")),
+            r"message 2 \(assistant\) has an input",
+        ),
         (talk("Hi", "\ud800"), r"message 2 \(assistant\) holds the lone surrogate U\+D800"),
     ],
 )
