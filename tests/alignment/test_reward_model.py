@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from cloche.alignment import reward_model
 from cloche.alignment.reward_model import align_reward, held_out_rewards, score_answers
 from cloche.alignment.reward_model_data import ScoredText, encode_groups
 from cloche.alignment.reward_model_report import measure_rewards
@@ -20,7 +21,8 @@ from cloche.text.chat import preset
 from cloche.text.extending import with_special_tokens
 from cloche.text.tokenizer import Tokenizer
 from cloche.training.events import Event, StepDone
-from cloche.weights.checkpoint import save_checkpoint
+from cloche.training.machine import measure_machine
+from cloche.weights.checkpoint import load_model, save_checkpoint
 from cloche.weights.scorers import load_scorer
 
 TEMPLATE = preset("chatml")
@@ -76,59 +78,69 @@ def choices(tmp_path_factory) -> Path:
     return path
 
 
-METHODS = {"full": {}, "lora": {"method.method": "lora", "lora.rank": 4}}
+ADAPTERS = OPTIONS | {"method.method": "lora", "lora.rank": 4}
 
 
-@pytest.fixture(scope="module", params=METHODS)
-def trained(request, tmp_path_factory, base, choices) -> tuple[Path, dict]:
-    out = tmp_path_factory.mktemp("runs") / request.param
-    options = OPTIONS | METHODS[request.param]
-    align_reward(base, choices, out=out, options=options, listeners=[])
-    return out, options
+@pytest.fixture(autouse=True, scope="module")
+def _machine_is_measured_once():
+    machine = measure_machine("cpu", "float32")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reward_model, "measure_machine", lambda *_: machine)
+        yield
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, base, choices) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "reward"
+    align_reward(base, choices, out=out, options=ADAPTERS, listeners=[])
+    return out
 
 
 def test_a_reward_model_learns_what_is_preferred(trained):
-    report = held_out_rewards(trained[0])
+    report = held_out_rewards(trained)
     assert (report.part, report.pairs) == ("test", 16)
     assert report.accuracy == 1.0
     assert report.loss < 0.4
     assert report.mean_margin > 0.5
-    kept = json.loads((trained[0] / "reward.json").read_text())
+    kept = json.loads((trained / "reward.json").read_text())
     assert kept["expected_calibration_error"] == report.calibration.expected_error
     for name in ("margins.png", "reliability.png"):
-        assert (trained[0] / name).stat().st_size > 1000
+        assert (trained / name).stat().st_size > 1000
 
 
 def test_answers_are_scored_by_name_of_the_run(trained):
-    good, bad = score_answers(
-        trained[0], ["how is 5"] * 2, ["today 7 is sunny", "today 7 is rainy"]
-    )
+    good, bad = score_answers(trained, ["how is 5"] * 2, ["today 7 is sunny", "today 7 is rainy"])
     assert good > bad
     with pytest.raises(TextError, match=r"answer 1 has \d+ tokens"):
-        score_answers(trained[0], ["how is 5"], ["sunny " * 60])
+        score_answers(trained, ["how is 5"], ["sunny " * 60])
 
 
 def test_a_saved_reward_model_has_no_adapter_left(trained):
-    opened = load_scorer(trained[0] / "best")
+    opened = load_scorer(trained / "best")
     assert opened.labels == ("reward",)
     assert not any("lora" in name for name, _ in opened.scorer.named_parameters())
 
 
 def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path, base, choices, trained):
-    if trained[0].name == "full":
-        pytest.skip("a classifier's test kills one that is saved like this")
-
     def stop(event: Event) -> None:
         if isinstance(event, StepDone) and event.step == 15:
             raise KeyboardInterrupt
 
     out = tmp_path / "killed"
     with pytest.raises(KeyboardInterrupt):
-        align_reward(base, choices, out=out, options=trained[1], listeners=[stop])
+        align_reward(base, choices, out=out, options=ADAPTERS, listeners=[stop])
     align_reward("", out=out, resume=True, listeners=[])
     for name in ("model.safetensors", "trainer/state.safetensors"):
-        whole = (trained[0] / "checkpoints" / "step-000024" / name).read_bytes()
+        whole = (trained / "checkpoints" / "step-000024" / name).read_bytes()
         assert (out / "checkpoints" / "step-000024" / name).read_bytes() == whole
+
+
+def test_all_weights_can_learn(tmp_path, base, choices):
+    options = OPTIONS | {"train.steps": 6, "train.eval_every": 6, "align.center": 0.01}
+    align_reward(base, choices, out=tmp_path / "r", options=options, listeners=[])
+    learned = load_scorer(tmp_path / "r" / "best").scorer.decoder.state_dict()
+    before = load_model(base)[0].state_dict()
+    assert not any(torch.equal(learned[name], before[name]) for name in learned)
 
 
 def test_a_ranking_is_one_group_that_holds_each_answer_once(tmp_path, base, tokenizer):
@@ -143,10 +155,10 @@ def test_a_ranking_is_one_group_that_holds_each_answer_once(tmp_path, base, toke
 def test_a_report_counts_by_hand(base, tokenizer, tmp_path, choices, trained):
     pairs = read_preferences(choices).pairs[:10]
     groups = encode_groups(pairs, ScoredText(TEMPLATE, tokenizer))
-    scorer = load_scorer(trained[0] / "best").scorer
+    scorer = load_scorer(trained / "best").scorer
     report = measure_rewards(scorer, groups)
     scores = score_answers(
-        trained[0],
+        trained,
         [pair.prompt for pair in pairs for _ in range(2)],
         [answer[0].content for pair in pairs for answer in (pair.chosen, pair.rejected)],
     )

@@ -15,6 +15,7 @@ from cloche.model.config import ModelOptions
 from cloche.model.presets import complete
 from cloche.text.bpe import train_bpe
 from cloche.training.events import Event, Notice, StepDone
+from cloche.training.machine import measure_machine
 from cloche.tuning.classify import classify, held_out_classes, tune_classify
 from cloche.tuning.classify_report import describe_classes, make_report
 from cloche.weights.checkpoint import save_checkpoint
@@ -30,6 +31,14 @@ OPTIONS = {
     "train.trackers": [],
     "classify.learn": "last",
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _machine_is_measured_once():
+    machine = measure_machine("cpu", "float32")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(classifying, "measure_machine", lambda *_: machine)
+        yield
 
 
 @pytest.fixture(scope="module")
