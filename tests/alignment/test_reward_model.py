@@ -11,6 +11,7 @@ from cloche.alignment import reward_model
 from cloche.alignment.reward_model import align_reward, held_out_rewards, score_answers
 from cloche.alignment.reward_model_data import ScoredText, encode_groups
 from cloche.alignment.reward_model_report import measure_rewards
+from cloche.cli.align_reward import main
 from cloche.data.preferences import read_preferences
 from cloche.errors import CheckpointError, ClocheError, SettingError, TextError
 from cloche.model.build import build_model
@@ -135,10 +136,15 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path, base, choices,
         assert (out / "checkpoints" / "step-000024" / name).read_bytes() == whole
 
 
-def test_all_weights_can_learn(tmp_path, base, choices):
-    options = OPTIONS | {"train.steps": 6, "train.eval_every": 6, "align.center": 0.01}
-    align_reward(base, choices, out=tmp_path / "r", options=options, listeners=[])
-    learned = load_scorer(tmp_path / "r" / "best").scorer.decoder.state_dict()
+def test_the_command_trains_all_weights_and_prints_one_object(tmp_path, base, choices, capsys):
+    out = tmp_path / "r"
+    settings = {"steps": "6", "device": "cpu", "precision": "float32", "trackers": "none"}
+    options = [part for name, value in settings.items() for part in (f"--train.{name}", value)]
+    arguments = [str(base), str(choices), "--out", str(out), "--align.center", "0.01", *options]
+    assert main([*arguments, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["finished"], told["step"], told["held_out"]["part"]) == (True, 6, "test")
+    learned = load_scorer(out / "latest").scorer.decoder.state_dict()
     before = load_model(base)[0].state_dict()
     assert not any(torch.equal(learned[name], before[name]) for name in learned)
 

@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import cloche.tuning.classify as classifying
+from cloche.cli.tune_classify import main
 from cloche.errors import CheckpointError, ClocheError, DataError
 from cloche.model.build import build_model
 from cloche.model.config import ModelOptions
@@ -136,6 +137,16 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path, base, table, t
 def test_a_model_that_writes_tells_no_classes(base):
     with pytest.raises(CheckpointError, match="scores none"):
         classify(base, ["a"])
+
+
+def test_the_command_prints_one_object(tmp_path, base, table, capsys):
+    settings = {"steps": "2", "device": "cpu", "precision": "float32", "trackers": "none"}
+    options = [part for name, value in settings.items() for part in (f"--train.{name}", value)]
+    arguments = [str(base), str(table), "--out", str(tmp_path / "r"), "--task", "classify"]
+    assert main([*arguments, *options, "--json"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["held_out"]["classes"] == ["fruit", "metal"]
+    assert "taken for" in printed.err
 
 
 def test_contradictions_are_told_at_once(tmp_path, base, table):

@@ -152,7 +152,11 @@ def score_answers(
 def _prepare(options: RewardOptions, telling: Telling) -> Tuning:
     full = options.method.method == "full"
     base = open_base(
-        options.base, template=options.align.template, may_grow=full, warn=telling.warn
+        options.base,
+        template=options.align.template,
+        may_grow=full,
+        day=telling.day,
+        warn=telling.warn,
     )
     context = min(options.align.context or base.config.context, base.config.context)
     held = read_groups(

@@ -1,7 +1,7 @@
 """How good a reward model is on pairs it has not seen: accuracy, calibration, margins."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,16 @@ class RewardReport:
             "accuracy": self.accuracy,
             "loss": self.loss,
             "expected_calibration_error": self.calibration.expected_error,
-            "reliability": [asdict(each) for each in self.calibration.bins],
+            "reliability": [
+                {
+                    "low": each.low,
+                    "high": each.high,
+                    "confidence": each.confidence,
+                    "accuracy": each.accuracy,
+                    "pairs": each.tokens,
+                }
+                for each in self.calibration.bins
+            ],
             "mean_margin": self.mean_margin,
             "mean_score": self.mean_score,
         }

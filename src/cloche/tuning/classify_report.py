@@ -100,8 +100,8 @@ def report_table(report: ClassReport) -> Table:
     """The confusion matrix, or the commonest confusions of many classes, for a terminal."""
     if len(report.classes) > MOST_SHOWN:
         return _confusions(report)
-    table = Table(title="Rows: what texts are; columns: what they were taken for")
-    table.add_column("")
+    table = Table()
+    table.add_column("is \\ taken for")
     for name in report.classes:
         table.add_column(Text(name), justify="right")
     table.add_column("found", justify="right")
