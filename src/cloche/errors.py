@@ -29,6 +29,10 @@ class CheckpointError(ClocheError):
     """A checkpoint or model folder is absent, damaged, unsafe or of an unknown kind."""
 
 
+class BaseModelError(CheckpointError):
+    """An adapter's base is not where it was, or is another model: no other checkpoint helps."""
+
+
 class RunError(ClocheError):
     """A run folder is in use, is not a run, or holds another run."""
 

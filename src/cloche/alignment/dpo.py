@@ -100,6 +100,7 @@ def _prepare(run: Path, options: DpoOptions, telling: Telling) -> Tuning:
         template=align.template,
         may_grow=method.method == "full",
         precision=method.bits if method.method == "qlora" else "float32",
+        day=telling.day,
         warn=telling.warn,
     )
     without_dropout(base.model)  # what it is compared with had none either

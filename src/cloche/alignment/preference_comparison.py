@@ -15,7 +15,7 @@ from cloche.alignment.preference_parts import read_parts
 from cloche.errors import RunError
 from cloche.run import load
 from cloche.tuning.base import open_base
-from cloche.tuning.session import Telling, read_tuning_options
+from cloche.tuning.session import Telling, read_tuning_options, run_day
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ def compare_preferences(run: Path) -> PreferenceComparison:
         options.base,
         template=options.align.template,
         may_grow=options.method.method == "full",
+        day=run_day(run),
         warn=_ignore,
     )
     context = min(options.align.context or base.config.context, base.config.context)

@@ -91,7 +91,8 @@ def write(command: Generate, asked: GenerationRequest, *, prompt: str) -> int:
     began = time.perf_counter()
     for event in in_order(events, count=command.n):
         if not command.json:
-            print_piece(event, answers[event.choice], prompt=prompt, count=command.n)
+            shown = f"{prompt}\n" if command.chat else prompt
+            print_piece(event, answers[event.choice], prompt=shown, count=command.n)
         answers[event.choice].add(event)
     made = sum(answer.tokens for answer in answers)
     tokens_per_second = made / (time.perf_counter() - began)

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int, Num
 from torch import Tensor, nn
 
 from cloche.data.batches import IGNORED
+from cloche.model.quantized import QuantizedLinear
 from cloche.planning.activations import KEPT_NUMBERS, SCORED_NUMBERS
 
 FEW_PARTS = 4
@@ -68,7 +69,10 @@ def summed_cross_entropy(
     places = (wanted != IGNORED).nonzero()[:, 0]
     if len(places) < len(wanted):  # where answers alone are learned, most rows bear no loss
         rows, wanted = rows[places], wanted[places]
-    if layer is None:
+    head = getattr(model, "lm_head", None)
+    if isinstance(head, QuantizedLinear):
+        vectors, matrix = rows, head.matrix(rows.dtype)
+    elif layer is None:
         vectors, matrix = model.head(rows), None  # pyright: ignore[reportCallIssue]
     else:
         vectors, matrix = rows, layer.weight

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import torch
@@ -60,6 +61,7 @@ def open_base(
     may_grow: bool,
     needs_template: bool = True,
     precision: str = "float32",
+    day: datetime | None = None,
     warn: Callable[[str], None],
 ) -> Base:
     """The model in a run, a checkpoint or a Hugging Face folder, ready to be tuned.
@@ -67,7 +69,7 @@ def open_base(
     `template` is a preset, a file, or empty for the model's own, and chatml where it has none.
     Special tokens of the template that the tokenizer lacks are added at the end of its
     vocabulary, with the mean of all embeddings, if the model `may_grow`; else SettingError.
-    A model that goes on with plain text needs none.
+    A model that goes on with plain text needs none. `day` is what templates call today.
     """
     if not source:
         raise SettingError("name the model to tune: a run, a checkpoint or a Hugging Face folder")
@@ -77,7 +79,7 @@ def open_base(
             f"{source} holds a {lm.config.family} model, which cannot be tuned to answer: a "
             "tuning needs a model with attention, such as any that cloche train grows by default"
         )
-    found = choose_template(template, lm.folder)
+    found = choose_template(template, lm.folder, day=day)
     base = Base(
         lm,
         lm.model,
@@ -102,8 +104,9 @@ def open_base(
     return grown(base, missing)
 
 
-def choose_template(asked: str, folder: Path) -> ChatTemplate:
+def choose_template(asked: str, folder: Path, *, day: datetime | None = None) -> ChatTemplate:
     """The template of that name or in that file; when not asked for, the folder's, else chatml."""
+    now = datetime.now if day is None else lambda: day
     if asked in PRESETS:
         return preset(asked)
     if asked:
@@ -113,11 +116,11 @@ def choose_template(asked: str, folder: Path) -> ChatTemplate:
                 f"there is no chat template {asked!r}: give {', '.join(PRESETS)}, or a file of "
                 "Jinja"
             )
-        return ChatTemplate(path.read_text(encoding="utf-8"), name=asked)
+        return ChatTemplate(path.read_text(encoding="utf-8"), name=asked, now=now)
     own = load_chat_template(folder)
     if own is None:
         return preset("chatml")
-    return ChatTemplate(own, name=f"the chat template of {folder}")
+    return ChatTemplate(own, name=f"the chat template of {folder}", now=now)
 
 
 def grown(base: Base, names: list[str]) -> Base:

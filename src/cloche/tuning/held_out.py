@@ -16,7 +16,7 @@ from cloche.tuning.answering import answer_all
 from cloche.tuning.base import Base, open_base
 from cloche.tuning.options import TuneOptions
 from cloche.tuning.records import HeldRecords, read_held_records
-from cloche.tuning.session import Telling, read_tuning_options
+from cloche.tuning.session import Telling, read_tuning_options, run_day
 
 ANSWER_TOKENS = 160
 
@@ -58,7 +58,7 @@ def compare_held_out(run: Path, *, answers: int) -> HeldOutComparison:
     stored = read_tuning_options(run, TuneOptions())
     if stored is None:
         raise RunError(f"{run} holds no tuning")
-    base, held = encoded_for(stored)
+    base, held = encoded_for(stored, Telling(_ignore, _ignore, day=run_day(run)))
     part, name = (held.test, "test") if held.test.examples else (held.validation, "validation")
     writers = (base.writer(), load(run, precision="float32", device="cpu", warn=_ignore))
     before, after = (mean_answer_loss(lm.model, part.examples) for lm in writers)
@@ -86,6 +86,7 @@ def encoded_for(options: TuneOptions, telling: Telling | None = None) -> tuple[B
         options.base,
         template=options.tune.template,
         may_grow=options.method.method == "full",
+        day=telling.day,
         warn=telling.warn,
     )
     held = read_held_records(

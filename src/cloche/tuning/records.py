@@ -77,7 +77,7 @@ def describe_records(held: HeldRecords, *, context: int) -> list[str]:
     return [
         f"Records: {counts[0]:,} to train on ({learned:,} learned tokens), {counts[1]:,} to "
         f"validate on, {counts[2]:,} to test with.",
-        *(f"Data: {line}" for line in measure_lengths(every, context + 1).lines()),
+        *(f"Data: {line}" for line in measure_lengths(every, context).lines()),
     ]
 
 

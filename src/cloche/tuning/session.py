@@ -9,6 +9,7 @@ written and gone on from.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -56,6 +57,7 @@ from cloche.weights.history import (
     sweep,
 )
 
+BEGAN = "began.txt"
 EXTRA = "extra/"
 """Before the names of a training state's tensors that belong to neither weights nor optimizer."""
 Options = TypeVar("Options")
@@ -116,6 +118,8 @@ class Telling:
     warn: Callable[[str], None]
     resumed: bool = False
     """Whether the run has begun in an earlier sitting."""
+    day: datetime | None = None
+    """When the run began, for templates that write the day: it goes on as of then."""
 
 
 Prepare = Callable[[Any, Telling], Tuning]
@@ -199,7 +203,13 @@ class _Session:
         refuse_other_run(self.run, resume=resume)
         if stored is not None:
             refuse_other_options(self.run, stored=stored, given=options)
-        telling = Telling(lambda text: self.tell(Notice(text)), self.warn, stored is not None)
+        day = run_day(self.run) if stored is not None else None
+        telling = Telling(
+            lambda text: self.tell(Notice(text)),
+            self.warn,
+            stored is not None,
+            day or begin_day(self.run),
+        )
         tuning = prepare(options, telling)
         write_options(self.run, tuning.options)
         torch.manual_seed(tuning.options.train.seed)
@@ -314,6 +324,19 @@ class _Session:
             close_trackers(self.trackers)
         if state.step >= state.plan.steps and (said := judge(evaluations_in(journal.rows()))):
             self.tell(Notice(said))
+
+
+def begin_day(run: Path) -> datetime:
+    """The present time, noted in the run folder as its beginning."""
+    now = datetime.now().replace(microsecond=0)
+    (run / BEGAN).write_text(f"{now.isoformat()}\n", encoding="utf-8")
+    return now
+
+
+def run_day(run: Path) -> datetime | None:
+    """When the run began; None where that was not noted."""
+    path = run / BEGAN
+    return datetime.fromisoformat(path.read_text("utf-8").strip()) if path.is_file() else None
 
 
 def refuse_other_origin(

@@ -76,6 +76,7 @@ def _prepare(options: TuneOptions, telling: Telling) -> Tuning:
         template=options.tune.template,
         may_grow=method.method == "full",
         precision=method.bits if method.method == "qlora" else "float32",
+        day=telling.day,
         warn=telling.warn,
     )
     context = min(options.tune.context or base.config.context, base.config.context)

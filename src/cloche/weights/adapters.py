@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cloche.errors import CheckpointError
+from cloche.errors import BaseModelError, CheckpointError
 from cloche.model.build import build_network
 from cloche.model.config import ModelConfig
 from cloche.model.lora import (
@@ -199,7 +199,7 @@ def check_base(
     """
     if adapter.base_hash and base_hash and adapter.base_hash != base_hash:
         named = f" ({adapter.base})" if adapter.base else ""
-        raise CheckpointError(
+        raise BaseModelError(
             f"the adapter {adapter.source} was learned over another model: its base{named} has "
             f"the hash {adapter.base_hash[:SHOWN]}, this one {base_hash[:SHOWN]}. Open it over "
             "its own base"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from cloche.errors import CheckpointError
+from cloche.errors import BaseModelError, CheckpointError
 from cloche.model.build import LanguageModel
 from cloche.model.config import ModelConfig
 from cloche.model.lora import AdapterSet, merge_lora
@@ -72,13 +72,13 @@ def open_adapters(
 
 
 def base_folder(adapter: Adapter) -> Path:
-    """The folder of an adapter's base; CheckpointError where it is not there."""
+    """The folder of an adapter's base; BaseModelError where it is not there."""
     path = Path(adapter.base)
     if adapter.base and not path.is_dir() and not path.is_absolute():
         path = adapter.source / path
     if not adapter.base or not path.is_dir():
         named = f"{adapter.base}, which is no folder here" if adapter.base else "not named"
-        raise CheckpointError(
+        raise BaseModelError(
             f"{adapter.source} holds an adapter, and its base is {named}: put the base back, or "
             f"open it by name and the adapter with it: --adapter {adapter.source}"
         )

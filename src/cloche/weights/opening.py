@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
-from cloche.errors import CheckpointError
+from cloche.errors import BaseModelError, CheckpointError
 from cloche.weights.adapters import is_adapter
 from cloche.weights.folder import CONFIG
 from cloche.weights.history import CHECKPOINTS, list_checkpoints
@@ -23,11 +23,14 @@ def open_first_whole(
 ) -> Opened:
     """What `open_one` makes of the first folder that is whole.
 
-    `warn` is told about each that is not. Raises the CheckpointError of the last.
+    `warn` is told about each that is not. Raises the CheckpointError of the last, and at once
+    where the base of adapters is absent, which all of them need.
     """
     for folder, fallback in pairwise(folders):
         try:
             return open_one(folder)
+        except BaseModelError:
+            raise
         except CheckpointError as exc:
             warn(f"{exc}; falling back to {fallback.name}")
     return open_one(folders[-1])

@@ -23,6 +23,7 @@ from cloche.model.attention import Attention
 from cloche.model.build import LanguageModel
 from cloche.model.config import ModelConfig
 from cloche.model.decoder import Block, Decoder
+from cloche.model.lora import lora_layers
 from cloche.model.mlp import MLP, GatedMLP
 from cloche.model.positions import rotary_tables, sinusoidal_positions
 
@@ -77,6 +78,8 @@ def unsupported(model: LanguageModel) -> str | None:
     """Why the kernels cannot serve a model; None where they can."""
     if not isinstance(model, Decoder):
         return f"they serve decoders, and this is a {model.config.family} model"
+    if lora_layers(model):
+        return "they know no adapters beside the weights: merge those first"
     if model.config.experts:
         return "they know no mixture of experts"
     if model.config.head_dim > LONGEST_HEAD:
