@@ -1,6 +1,7 @@
 """The losses of PPO, against loops over tokens as the papers write them."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from cloche.alignment.policy_losses import (
     share_clipped,
     weighed_sum,
 )
+from cloche.alignment.policy_options import KLWeighting
 
 
 def clipped_by_the_paper(
@@ -77,9 +79,14 @@ def test_the_divergence_costs_what_its_coefficient_says():
     new, old, advantages = some_numbers()
     reference = old - 0.3
     plain = group_policy_losses(new, old, advantages, None)
-    dear = group_policy_losses(new, old, advantages, reference, kl_cost=0.5)
     gap = reference - new
-    torch.testing.assert_close(dear - plain, 0.5 * (gap.exp() - gap - 1))
+    expected = 0.5 * (gap.exp() - gap - 1)
+    weights: dict[KLWeighting, Any] = {"plain": 1.0, "ratio": (new - old).exp()}
+    for weighting, weight in weights.items():
+        dear = group_policy_losses(
+            new, old, advantages, reference, kl_cost=0.5, kl_weighting=weighting
+        )
+        torch.testing.assert_close(dear - plain, expected * weight)
 
 
 def test_types_of_loss_weigh_long_and_short_answers_as_they_say():

@@ -4,15 +4,25 @@ import json
 import shutil
 
 import pytest
-from small_policies import QUICK, files_of, make_base, make_prompts
+import torch
+from small_policies import PLAIN, QUICK, files_of, make_base, make_prompts, small_model
 
 from cloche.alignment.grpo import align_grpo
 from cloche.alignment.policy_report import before_and_after
 from cloche.alignment.ppo import align_ppo
-from cloche.alignment.rewards import RewardError
+from cloche.alignment.ppo_model import make_value
+from cloche.alignment.reward_model import score_answers
+from cloche.alignment.rewards import Answered, RewardError
+from cloche.alignment.rewards_model import open_reward_model
+from cloche.data.preferences import read_prompts
 from cloche.errors import RunError, SettingError
+from cloche.model.decoder import Decoder
+from cloche.model.scorer import make_scorer
 from cloche.run import load, read_metrics
 from cloche.training.events import Notice, StepDone
+from cloche.training.options import TrainOptions
+from cloche.tuning.options import LoraOptions, MethodOptions
+from cloche.weights.scorers import REWARD, save_scorer
 
 OWN = """
 def letter_a(prompt, answer, record):
@@ -56,8 +66,8 @@ def align(place, kind, out, options=None, *, listeners=(), **more):
 @pytest.mark.parametrize("kind", ["grpo", "ppo"])
 def test_a_tiny_model_learns_to_write_one_letter(place, tmp_path, kind):
     sizes = {
-        "grpo": {"align.group": 8, "align.kl": 0.0, "train.steps": 20},
-        "ppo": {"rollout.prompts": 32, "align.kl": 0.0, "train.steps": 50},
+        "grpo": {"align.group": 8, "align.kl": 0.0, "train.steps": 18},
+        "ppo": {"rollout.prompts": 32, "align.kl": 0.0, "train.steps": 36},
     }
     options = {
         **QUICK,
@@ -124,6 +134,51 @@ def test_a_step_in_parts_is_the_step_in_one(place, tmp_path):
             )
     assert losses[0] == pytest.approx(losses[2], rel=1e-3, abs=1e-5)
     assert losses[1] == pytest.approx(losses[3], rel=1e-3, abs=1e-5)
+
+
+def make_reward_model(folder):
+    """Scores a conversation by its last letter alone, more or less."""
+    model, _, tokenizer = small_model(seed=3)
+    scorer = make_scorer(model, 1, seed=4)
+    save_scorer(
+        folder, scorer=scorer, labels=REWARD, tokenizer=tokenizer, card="", chat_template=PLAIN
+    )
+    return folder
+
+
+def test_a_reward_model_judges_and_the_value_model_begins_with_it(place, tmp_path):
+    source = make_reward_model(tmp_path / "rm")
+    options = {
+        **{name: value for name, value in options_of(place, "ppo").items() if name != "reward"},
+        "reward_model": str(source),
+        "truth": ("exact",),
+        "train.steps": 2,
+    }
+    run = align(place, "ppo", tmp_path / "run", options)
+    row = next(row for row in read_metrics(run.folder) if "eval/reward" in row)
+    prompts = read_prompts(place / "prompts.jsonl")[-1:]
+    lm = load(place / "base")
+    model = open_reward_model(str(source), device="cpu", warn=print)
+    assert isinstance(lm.model, Decoder)
+    value = make_value(
+        lm.model,
+        model,
+        fingerprint=lm.tokenizer.fingerprint,
+        method=MethodOptions(),
+        lora=LoraOptions(),
+        train=TrainOptions(),
+    )
+    assert torch.equal(value.score.weight, model.scorer.score.weight)
+    answers = [Answered("", text, {}, "here", prompts[0].conversation) for text in ("a", "bb")]
+    expected = score_answers(source, [prompts[0].conversation] * 2, ["a", "bb"])
+    assert list(model.judge(answers).totals) == pytest.approx(expected)
+    assert model.judge([Answered("", "", {}, "here", prompts[0].conversation)]).totals[0] != 0.0
+    with pytest.raises(RewardError, match=r"here: the reward model .* cannot read the answer '好'"):
+        model.judge([Answered("", "好", {}, "here", prompts[0].conversation)])
+    assert row["eval/truth"] == 0.0
+    assert row["eval/reward"] != 0.0
+    with pytest.raises(RewardError, match="prompt and answer have"):
+        model.judge([Answered("", "a" * 40, {}, "here", prompts[0].conversation)])
 
 
 def test_answers_that_do_not_stop_pay_for_it(place, tmp_path):

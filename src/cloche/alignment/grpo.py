@@ -72,6 +72,7 @@ class GroupObjective:
             batch.advantages,
             batch.reference_logprobs,
             kl_cost=align.kl,
+            kl_weighting=align.kl_weighting,
             **clips,
         )
         total = weighed_sum(

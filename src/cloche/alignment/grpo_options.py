@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from cloche.alignment.policy_options import (
+    KLWeighting,
     LossType,
     PolicyOptions,
     RewardScale,
@@ -26,6 +27,9 @@ class GroupOptions:
     """Times each answer is learned from."""
     kl: float = 0.04
     """What a nat of divergence from the reference costs, at each token."""
+    kl_weighting: KLWeighting = "ratio"
+    """ratio: weigh the divergence by how much likelier a token has become, which makes its gradient
+    the right one. plain: as the paper has it."""
     clip_low: float = 0.2
     """A token's probability may fall by this share in a round before its loss is flat."""
     clip_high: float = 0.2

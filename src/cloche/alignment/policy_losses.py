@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cloche.alignment.kl import k3
-from cloche.alignment.policy_options import LossType
+from cloche.alignment.policy_options import KLWeighting, LossType
 
 
 def clipped_policy_losses(
@@ -75,10 +75,16 @@ def group_policy_losses(
     clip_low: float = 0.2,
     clip_high: float = 0.2,
     kl_cost: float = 0.0,
+    kl_weighting: KLWeighting = "ratio",
 ) -> Float[Tensor, " tokens"]:
     """GRPO's loss of each token: the clipped one, and `kl_cost` times the divergence's k3.
 
-    Source: Shao et al. 2024, equation 3, https://arxiv.org/abs/2402.03300
+    "plain" is the paper's divergence, whose gradient is not that of the divergence itself. With
+    "ratio" it is multiplied by how much likelier the token has become since it was drawn, which
+    mends that; TRL's default, too.
+
+    Sources: Shao et al. 2024, equation 3, https://arxiv.org/abs/2402.03300; the ratio: DeepSeek
+    2025, https://arxiv.org/abs/2512.02556
     """
     losses = clipped_policy_losses(
         logprobs, old_logprobs, advantages, clip_low=clip_low, clip_high=clip_high
@@ -86,7 +92,10 @@ def group_policy_losses(
     if kl_cost == 0.0:
         return losses
     assert reference_logprobs is not None, "a divergence is from something"
-    return losses + kl_cost * k3(logprobs, reference_logprobs)
+    divergences = k3(logprobs, reference_logprobs)
+    if kl_weighting == "ratio":
+        divergences = divergences * torch.exp(logprobs - old_logprobs)
+    return losses + kl_cost * divergences
 
 
 def weighed_sum(

@@ -11,6 +11,8 @@ LossType = Literal["dapo", "grpo", "bnpo", "dr_grpo"]
 """How GRPO weighs tokens: see `policy_losses.weighed_sum`."""
 RewardScale = Literal["group", "round", "none"]
 """By which standard deviation GRPO divides: see `advantages.group_advantages`."""
+KLWeighting = Literal["ratio", "plain"]
+"""How GRPO's divergence is weighed: see `policy_losses.group_policy_losses`."""
 USUAL_POLICY_TRAIN = TrainOptions(
     optimizer="adamw", weight_decay=0.0, schedule="constant", warmup=0.02, eval_first=True
 )

@@ -27,7 +27,12 @@ from cloche.errors import SettingError, join_problems
 from cloche.model.decoder import Decoder
 from cloche.training.card import card_with
 from cloche.training.events import Sampled
-from cloche.training.machine import allow_short_products, dtype_of, measure_machine
+from cloche.training.machine import (
+    allow_short_products,
+    dtype_of,
+    find_device,
+    measure_machine,
+)
 from cloche.training.options import TrainOptions
 from cloche.training.state import LoopState
 from cloche.tuning.answering import answer
@@ -153,6 +158,7 @@ def prepare_policy(
         template=rollout.template,
         may_grow=method.method == "full",
         precision=method.bits if method.method == "qlora" else "float32",
+        day=telling.day,
         warn=telling.warn,
     )
     without_dropout(base.model)
@@ -163,8 +169,11 @@ def prepare_policy(
     truth = None
     if options.truth:
         truth = closing.enter_context(Rewards(options.truth, seconds=rollout.reward_seconds))
-    machine = measure_machine(options.train.device, options.train.precision)
-    train = settled(options.train, device=machine.device, precision=machine.precision)
+    train = settled(
+        options.train,
+        device=find_device(options.train.device),
+        precision=_precision(options.train),
+    )
     plan = RoundPlan(rollout.prompts * group, train.batch or batch, epochs)
     if problems := plan.problems():
         raise SettingError(join_problems(problems))
@@ -272,6 +281,13 @@ def policy_card(training: PolicyTraining, options: PolicyOptions, state: LoopSta
     return card_with(
         rows, library=library, about="It learned from its own answers; `cloche chat` asks it."
     )
+
+
+def _precision(train: TrainOptions) -> str:
+    """The precision asked for; the machine is measured only where it is to decide."""
+    if train.precision != "auto":
+        return train.precision
+    return measure_machine(train.device, train.precision).precision
 
 
 def _describe(training: PolicyTraining) -> list[str]:

@@ -188,7 +188,7 @@ def _prepare(options: PpoOptions, telling: Telling, *, closing: ExitStack) -> Tu
 def _open_reward_model(options: PpoOptions, telling: Telling) -> RewardModel | None:
     if not options.reward_model:
         return None
-    device = torch.device(find_device(options.train.device))
+    device = find_device(options.train.device)
     return open_reward_model(options.reward_model, device=device, warn=telling.warn)
 
 

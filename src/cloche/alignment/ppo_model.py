@@ -48,7 +48,7 @@ def make_value(
     One that starts from a model that writes expects 0 of everything at first. Trained as the
     policy is: whole, or by adapters, with the layer that gives the number in either case.
     """
-    if reward_model is not None and reward_model.tokenizer.fingerprint == fingerprint:
+    if reward_model is not None and reward_model.writer.tokenizer.fingerprint == fingerprint:
         value = copy.deepcopy(reward_model.scorer)
     else:
         value = make_scorer(start, 1, seed=train.seed)
