@@ -46,7 +46,7 @@ def tune(base, records, run, *, listeners=(), resume=False, **options):
 
 
 def test_a_tuned_model_answers_what_it_learned_and_stops(tmp_path, base, records):
-    rates = {"train.learning_rate": 0.01, "train.steps": 60, "train.eval_every": 30}
+    rates = {"train.learning_rate": 0.006, "train.steps": 110, "train.eval_every": 55}
     run = tune(base, records, tmp_path / "run", **rates)
     lm = cloche.load(run.folder)
     written = lm.chat("what colour has plum b?", greedy=True, max_new_tokens=30)

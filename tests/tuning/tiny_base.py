@@ -7,6 +7,7 @@ import torch
 
 from cloche.model.build import build_model
 from cloche.model.config import ModelOptions
+from cloche.model.initialise import initialise
 from cloche.model.presets import complete
 from cloche.text.characters import CharacterTokenizer
 from cloche.weights.checkpoint import save_checkpoint
@@ -29,9 +30,12 @@ def make_base(folder: Path, *, seed: int = 0, dropout: float = 0.1, width: int =
     options = ModelOptions(dropout=dropout)
     config = complete(options, vocab_size=tokenizer.vocab_size, layers=2, width=width, context=256)
     model = build_model(config)
-    torch.manual_seed(seed)
-    for weight in model.parameters():  # no head of zeros: adapters below it would learn nothing
-        torch.nn.init.normal_(weight, std=0.1)
+    initialise(model, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    for name, weight in model.named_parameters():
+        if weight.ndim == 2 and not weight.any():  # adapters below zeros would learn nothing
+            torch.nn.init.normal_(weight, std=0.05, generator=generator)
+        assert weight.any(), name
     save_checkpoint(folder, model=model, config=config, tokenizer=tokenizer, card="")
     return folder
 
