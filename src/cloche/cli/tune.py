@@ -113,11 +113,7 @@ def read_command(
     if stored is None:
         return read
     values = {field.name: getattr(stored, field.name) for field in fields(stored)}
-    return parse(command, arguments, prog=prog, default=command(**values, **_kept(read)))
-
-
-def _kept(read: Any) -> dict[str, Any]:
-    return {"out": read.out, "resume": True}
+    return parse(command, arguments, prog=prog, default=command(**values))
 
 
 def _ending(options: type[Any]) -> str:
