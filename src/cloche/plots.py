@@ -18,8 +18,10 @@ CJK_FONTS = (
 )
 
 
-def loss_curve(rows: Iterable[Mapping[str, Any]], path: Path, *, title: str) -> None:
-    """Draw training and validation loss, in nats a token over steps, to an image file.
+def loss_curve(
+    rows: Iterable[Mapping[str, Any]], path: Path, *, title: str, unit: str = "nats a token"
+) -> None:
+    """Draw training and validation loss over steps to an image file; `unit` may be empty.
 
     `rows` are those of metrics.jsonl. The training loss of single steps is drawn faintly behind
     the evaluations of both parts, which are comparable: same number of windows, dropout off.
@@ -42,7 +44,7 @@ def loss_curve(rows: Iterable[Mapping[str, Any]], path: Path, *, title: str) -> 
             color=VALIDATION,
         )
     axes.set_xlabel("step")
-    axes.set_ylabel("loss (nats a token)")
+    axes.set_ylabel(f"loss ({unit})" if unit else "loss")
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False)
     _save(figure, path)

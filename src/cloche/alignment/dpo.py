@@ -144,6 +144,7 @@ def _prepare(run: Path, options: DpoOptions, telling: Telling) -> Tuning:
         belongs_to=made.belongs_to,
         card=lambda state: _card(made, state),
         write_sample=_sampling(made),
+        loss_unit="nats a pair" if parts.loss == "dpo" else "",
     )
 
 

@@ -164,6 +164,7 @@ def _prepare(options: GrpoOptions, telling: Telling, *, closing: ExitStack) -> T
         belongs_to=training.belongs_to(options),
         card=partial(policy_card, training, options),
         write_sample=training.write_sample(policy),
+        loss_unit=None,
         extra=StateTogether({"rounds": rounds, "watch": evaluation.watch}),
     )
 

@@ -174,6 +174,7 @@ def _prepare(options: PpoOptions, telling: Telling, *, closing: ExitStack) -> Tu
         belongs_to=training.belongs_to(options) | judge,
         card=partial(policy_card, training, options),
         write_sample=training.write_sample(policy_of(compute.model)),
+        loss_unit=None,
         extra=StateTogether(
             {
                 "rounds": rounds,

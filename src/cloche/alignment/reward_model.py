@@ -195,6 +195,7 @@ def _prepare(options: RewardOptions, telling: Telling) -> Tuning:
         card=lambda state: _card(options, base, held, trained, state),
         flops_per_token=flops_per_token(base.config),
         peak_flops=machine.flops_per_second,
+        loss_unit="nats a group",
     )
 
 

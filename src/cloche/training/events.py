@@ -17,6 +17,9 @@ class RunStarted:
     parameters: int
     device: str
     precision: str
+    loss_unit: str | None = "nats a token"
+    """What the losses are counted in; empty where they have no unit, None where the validation
+    loss only ranks checkpoints and says nothing by itself."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class StepDone:
     steps: int
     progress: float
     loss: float
-    """Mean over the step's targets, in nats a token, label smoothing included."""
+    """Mean over the step's targets, in the run's `loss_unit`, label smoothing included."""
     learning_rate: float
     gradient_norm: float
     tokens_per_second: float

@@ -46,3 +46,5 @@ class Training:
     """Of forward and backward pass; 0 leaves perf/mfu out."""
     peak_flops: float = 0.0
     """The machine's matrix-multiply peak, measured."""
+    loss_unit: str | None = "nats a token"
+    """See RunStarted."""

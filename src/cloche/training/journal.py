@@ -46,6 +46,7 @@ class Journal:
         self._metrics = _Rows(run / METRICS)
         self._samples = _Rows(run / SAMPLES)
         self._warn = warn
+        self._unit: str | None = None
         self._steps = 0
         self._step = from_step
         self._drawn = time.monotonic()
@@ -55,6 +56,7 @@ class Journal:
         match event:
             case RunStarted():
                 self._steps, self._step = event.steps, event.step
+                self._unit = event.loss_unit
                 self.write_status("running")
             case StepDone() | StepSkipped():
                 self._steps, self._step = event.steps, event.step
@@ -100,7 +102,7 @@ class Journal:
         """Draw loss.png from all rows so far."""
         self._drawn = time.monotonic()
         try:
-            loss_curve(self.rows(), self.run / CURVE, title=self.run.name)
+            loss_curve(self.rows(), self.run / CURVE, title=self.run.name, unit=self._unit or "")
         except Exception as exc:
             self._warn(f"{self.run / CURVE} could not be drawn: {exc!r}")
 

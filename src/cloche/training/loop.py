@@ -224,6 +224,7 @@ class _Sitting:
             parameters=sum(p.numel() for p in compute.masters.parameters()),
             device=self.training.device.type,
             precision=self.training.options.precision,
+            loss_unit=self.training.loss_unit,
         )
 
 

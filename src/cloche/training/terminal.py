@@ -34,6 +34,7 @@ class Terminal:
             transient=True,
             refresh_per_second=4,
         )
+        self._unit: str | None = None
         self._task = self._progress.add_task("train", total=1, numbers="", visible=False)
         self._rate = _Smoothed()
         self._loss = _Smoothed()
@@ -51,7 +52,7 @@ class Terminal:
                 style = "yellow" if event.warning else "dim"
                 self._say(f"[{style}]step {event.step}: {escape(event.reason)}[/{style}]")
             case Evaluated():
-                self._say(_evaluation_line(event))
+                self._say(_evaluation_line(event, unit=self._unit))
             case Sampled() if event.text.strip():
                 self._say(f"[dim]{escape(_shortened(event.prompt + event.text))}[/dim]")
             case Replanned():
@@ -72,6 +73,7 @@ class Terminal:
             self._progress.stop()
 
     def _start(self, event: RunStarted) -> None:
+        self._unit = event.loss_unit
         going_on = f", from step {event.step}" if event.step else ""
         self._say(
             f"Training {event.parameters:,} parameters on {event.device} in {event.precision}"
@@ -105,18 +107,24 @@ class _Smoothed:
         return self.value
 
 
-def _evaluation_line(event: Evaluated) -> str:
+def _evaluation_line(event: Evaluated, *, unit: str | None) -> str:
     metrics = event.metrics
     best = "  [green]best so far[/green]" if event.best else ""
-    losses = f"validation {metrics['eval/loss']:.4f}"
-    if "eval/train_loss" in metrics:
-        losses += f", training {metrics['eval/train_loss']:.4f} nats a token"
     told = [f"{name} {value:.4g}" for name, value in _others(metrics).items()]
     if "eval/exact" in metrics:
         told.insert(0, f"{metrics['eval/exact']:.1%} translated exactly")
     elif "eval/bits_per_byte" in metrics:
         told.insert(0, f"{metrics['eval/bits_per_byte']:.3f} bits a byte")
-    return f"step {event.step}: {'; '.join([losses, *told])}{best}"
+    if unit is not None:
+        told.insert(0, _losses(metrics, unit))
+    return f"step {event.step}: {'; '.join(told)}{best}"
+
+
+def _losses(metrics: dict[str, float], unit: str) -> str:
+    told = f"validation {metrics['eval/loss']:.4f}"
+    if "eval/train_loss" in metrics:
+        told += f", training {metrics['eval/train_loss']:.4f}"
+    return f"{told} {unit}".rstrip()
 
 
 def _others(metrics: dict[str, float]) -> dict[str, float]:

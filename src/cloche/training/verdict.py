@@ -16,11 +16,22 @@ APART = 0.10
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One row of the loss curve, in nats a token."""
+    """One row of the loss curve, in the unit of its training."""
 
     step: int
     validation: float
     training: float
+
+
+@dataclass(frozen=True)
+class Wording:
+    """The words of a verdict that differ between kinds of training."""
+
+    unit: str = "nats a token"
+    data: str = "text"
+    """What more of would help."""
+    remedy: str = "--model.dropout"
+    """What else helps against overfitting."""
 
 
 def evaluations_in(rows: Sequence[Mapping[str, float]]) -> list[Evaluation]:
@@ -32,27 +43,28 @@ def evaluations_in(rows: Sequence[Mapping[str, float]]) -> list[Evaluation]:
     ]
 
 
-def judge(evaluations: Sequence[Evaluation]) -> str | None:
+def judge(evaluations: Sequence[Evaluation], wording: Wording | None = None) -> str | None:
     """A sentence or two about the whole curve; None for fewer than three evaluations."""
     if len(evaluations) < 3:
         return None
+    words = wording or Wording()
     best = min(evaluations, key=lambda found: found.validation)
     last = evaluations[-1]
     gap = 1.0 - last.training / last.validation
     learned = (
-        f"it ended at {last.validation:.3f} nats a token on the validation part and "
+        f"it ended at {last.validation:.3f} {words.unit} on the validation part and "
         f"{last.training:.3f} on the training part"
     )
     if last.validation > best.validation * (1.0 + FLAT):
         return (
             f"Overfitting: the validation loss was lowest at step {best.step} "
             f"({best.validation:.3f}) and rose again; {learned}. `best` has step {best.step}. More "
-            "text, --model.dropout or a shorter run help."
+            f"{words.data}, {words.remedy} or a shorter run help."
         )
     if gap > APART:
         return (
             f"Learning by heart has begun: {learned}, {gap:.0%} lower. The validation loss has not "
-            "risen yet; more text would help more than more time."
+            f"risen yet; more {words.data} would help more than more time."
         )
     if last.step < LEAST_STEPS:
         return f"Too short to judge by, with {last.step} steps: {learned}."
@@ -60,4 +72,4 @@ def judge(evaluations: Sequence[Evaluation]) -> str | None:
     halfway = min(found.validation for found in first_half or evaluations[:1])
     if halfway - last.validation > LATE * halfway:
         return f"Still learning: {learned}. More time would help."
-    return f"It has levelled off: {learned}. A larger model or more text would help."
+    return f"It has levelled off: {learned}. A larger model or more {words.data} would help."

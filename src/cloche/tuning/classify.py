@@ -213,6 +213,7 @@ def _prepare(options: TuneClassifyOptions, telling: Telling) -> Tuning:
         card=lambda state: _card(options, held, base_hash, trained, state),
         flops_per_token=flops_per_token(lm.config),
         peak_flops=machine.flops_per_second,
+        loss_unit="nats a text",
     )
 
 

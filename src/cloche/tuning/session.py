@@ -45,7 +45,7 @@ from cloche.training.state import LoopState
 from cloche.training.terminal import Terminal
 from cloche.training.tracking.open import missing_libraries, open_trackers
 from cloche.training.tracking.tracker import Tracker, close_trackers
-from cloche.training.verdict import evaluations_in, judge
+from cloche.training.verdict import Wording, evaluations_in, judge
 from cloche.tuning.tuned import TunedModel
 from cloche.weights.checkpoint import TrainerState, load_trainer
 from cloche.weights.history import (
@@ -108,6 +108,9 @@ class Tuning:
     extra: ExtraState | None = None
     flops_per_token: int = 0
     peak_flops: float = 0.0
+    loss_unit: str | None = "nats a token"
+    """What `eval/loss` is counted in; empty where it has no unit, None where it is minus a score,
+    which ranks checkpoints and is shown under its own name."""
 
 
 @dataclass(frozen=True)
@@ -225,7 +228,10 @@ class _Session:
         state = restored or LoopState(plan=Plan(steps=tuning.steps), loss_scale=scale)
         if state.step >= state.plan.steps:
             self.tell(Notice(f"This run is already finished, at step {state.step}."))
-        with self._journal(state) as journal, signals_noted(repeated_by_launcher=False) as caught:
+        with (
+            self._journal(state, tuning) as journal,
+            signals_noted(repeated_by_launcher=False) as caught,
+        ):
             self.trackers = open_trackers(
                 train.trackers,
                 run=self.run,
@@ -246,6 +252,7 @@ class _Session:
                 world=World(),
                 flops_per_token=tuning.flops_per_token,
                 peak_flops=tuning.peak_flops,
+                loss_unit=tuning.loss_unit,
             )
             ended = run_loop(
                 training,
@@ -311,7 +318,7 @@ class _Session:
         return save
 
     @contextmanager
-    def _journal(self, state: LoopState) -> Iterator[Journal]:
+    def _journal(self, state: LoopState, tuning: Tuning) -> Iterator[Journal]:
         journal = Journal(self.run, from_step=state.step, warn=self.warn)
         try:
             yield journal
@@ -322,8 +329,14 @@ class _Session:
         finally:
             journal.close()
             close_trackers(self.trackers)
-        if state.step >= state.plan.steps and (said := judge(evaluations_in(journal.rows()))):
+        finished = state.step >= state.plan.steps
+        if finished and tuning.loss_unit and (said := _verdict(journal, tuning.loss_unit)):
             self.tell(Notice(said))
+
+
+def _verdict(journal: Journal, unit: str) -> str | None:
+    wording = Wording(unit, data="data", remedy="a lower --train.learning-rate")
+    return judge(evaluations_in(journal.rows()), wording)
 
 
 def begin_day(run: Path) -> datetime:

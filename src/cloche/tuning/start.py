@@ -117,6 +117,7 @@ def _prepare(options: TuneOptions, telling: Telling) -> Tuning:
         belongs_to={"base": base.hash, "data": held.hash, "template": base.template.source},
         card=lambda state: tuned_card(base, options, trainee, held, state),
         write_sample=_sampling(base, compute.model, held, train),
+        loss_unit="nats a learned token",
         flops_per_token=flops_per_token(base.config),
         peak_flops=machine.flops_per_second,
     )
