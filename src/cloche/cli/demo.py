@@ -16,7 +16,8 @@ SOURCES = {"en": "stories", "zh": "stories-zh"}
 
 @dataclass(frozen=True)
 class Demo:
-    """Train a model on the built-in stories for a minute, then let it tell some."""
+    """Train a model on the built-in stories for a minute, then let it tell some. cloche demo ladder
+    goes the whole way, to a model that answers and was aligned by rewards."""
 
     lang: Literal["en", "zh"] = "en"
     """Language of the stories."""
@@ -30,6 +31,10 @@ class Demo:
 
 def main(arguments: list[str]) -> int:
     """Train, write, and say what to do next."""
+    if arguments[:1] == ["ladder"]:
+        from cloche.cli.demo_ladder import main as climb
+
+        return climb(arguments[1:])
     command = parse(Demo, arguments, prog="cloche demo")
     from rich.console import Console
 

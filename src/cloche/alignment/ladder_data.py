@@ -1,0 +1,102 @@
+"""What each rung of the ladder learns from, as files; and what all are measured on."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cloche.data.preferences import PreferencePair, PromptRecord
+from cloche.data.stories.conversations import (
+    stories_to_ask,
+    stories_to_converse,
+    stories_to_prefer,
+)
+from cloche.data.stories.corpus import story
+from cloche.data.stories.teller import Language
+from cloche.text.messages import Conversation
+
+SEED = 1337
+HELD_OUT_SEED = 7
+
+
+@dataclass(frozen=True)
+class LadderData:
+    """Files for the stages, and held-out stories to measure with."""
+
+    language: Language
+    text: Path
+    """Stories to tell."""
+    conversations: Path
+    """Stories with questions and answers."""
+    preferences: Path
+    """A right answer against a wrong one."""
+    prompts: Path
+    """Questions with the answer that is wanted."""
+    asked: tuple[PromptRecord, ...]
+    """Held-out questions."""
+    pairs: tuple[PreferencePair, ...]
+    """Held-out right and wrong answers."""
+
+
+def write_ladder_data(
+    folder: Path,
+    language: Language,
+    *,
+    texts: int = 12_000,
+    conversations: int = 10_000,
+    preferences: int = 6_000,
+    prompts: int = 6_000,
+    held_out: int = 500,
+) -> LadderData:
+    """Write so many stories for each purpose; each purpose has stories of its own.
+
+    The held-out ones are of the part of the stories that no stage is given.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    first = 0
+    text = folder / "stories.txt"
+    told = (story(n, seed=SEED, language=language).text for n in range(texts))
+    text.write_text("\n\n".join(told) + "\n", encoding="utf-8")
+    first += texts
+    converse = stories_to_converse(conversations, first=first, seed=SEED, language=language)
+    first += conversations
+    prefer = stories_to_prefer(preferences, first=first, seed=SEED, language=language)
+    first += preferences
+    ask = stories_to_ask(prompts, first=first, seed=SEED, language=language)
+    held: dict[str, Any] = {"seed": HELD_OUT_SEED, "language": language, "part": "held_out"}
+    return LadderData(
+        language,
+        text,
+        _written(
+            folder / "conversations.jsonl",
+            ({"messages": _messages(record.conversation)} for record in converse),
+        ),
+        _written(folder / "preferences.jsonl", map(_pair, prefer.pairs)),
+        _written(folder / "prompts.jsonl", map(_prompt, ask)),
+        tuple(stories_to_ask(held_out, **held)),
+        tuple(stories_to_prefer(held_out, **held).pairs),
+    )
+
+
+def _pair(pair: PreferencePair) -> dict[str, Any]:
+    return {
+        "prompt": _messages(pair.prompt),
+        "chosen": _messages(pair.chosen),
+        "rejected": _messages(pair.rejected),
+    }
+
+
+def _prompt(record: PromptRecord) -> dict[str, Any]:
+    return {"prompt": _messages(record.conversation), **record.fields}
+
+
+def _messages(conversation: Conversation) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in conversation]
+
+
+def _written(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
+    with open(path, "w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    return path
