@@ -8,7 +8,7 @@ from cloche.training.options import TrainOptions
 from cloche.tuning.options import LoraOptions, MethodOptions, TuneDataOptions, method_problems
 
 USUAL_PREFERENCE_TRAIN = TrainOptions(
-    optimizer="adamw", weight_decay=0.0, warmup=0.1, decay=0.9, eval_first=True
+    optimizer="adamw", weight_decay=0.0, warmup=0.1, eval_first=True
 )
 """Few and careful steps, from a model that answers already; what it knew at first is measured."""
 PREFERENCE_RATES = {"full": 5e-6, "lora": 5e-5, "qlora": 5e-5}

@@ -130,9 +130,8 @@ class DistillOptions:
         return found
 
 
-USUAL_TRAIN = TrainOptions(optimizer="adamw", weight_decay=0.01, warmup=0.05, decay=0.95)
-"""What a tuning begins with: few steps from a model that has learned already, so the rate only
-rises and falls."""
+USUAL_TRAIN = TrainOptions(optimizer="adamw", weight_decay=0.01, warmup=0.05)
+"""What a tuning begins with: few steps, from a model that has learned already."""
 
 
 @dataclass(frozen=True)
