@@ -7,11 +7,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cloche.alignment.dpo import align_dpo
+    from cloche.alignment.grpo import align_grpo
+    from cloche.alignment.ppo import align_ppo
+    from cloche.alignment.reward_model import align_reward, score_answers
     from cloche.errors import ClocheError
     from cloche.evaluation.translation import load_translator
     from cloche.generation.translating import Translator
     from cloche.run import LM, load
     from cloche.training.start import TrainedRun, train
+    from cloche.tuning.classify import classify, tune_classify
     from cloche.tuning.continued import tune_on_text
     from cloche.tuning.start import tune
 
@@ -20,10 +25,17 @@ __all__ = [
     "ClocheError",
     "TrainedRun",
     "Translator",
+    "align_dpo",
+    "align_grpo",
+    "align_ppo",
+    "align_reward",
+    "classify",
     "load",
     "load_translator",
+    "score_answers",
     "train",
     "tune",
+    "tune_classify",
     "tune_on_text",
 ]
 
@@ -31,11 +43,18 @@ _PLACES = {
     "ClocheError": "cloche.errors",
     "LM": "cloche.run",
     "Translator": "cloche.generation.translating",
+    "align_dpo": "cloche.alignment.dpo",
+    "align_grpo": "cloche.alignment.grpo",
+    "align_ppo": "cloche.alignment.ppo",
+    "align_reward": "cloche.alignment.reward_model",
+    "classify": "cloche.tuning.classify",
     "load": "cloche.run",
     "load_translator": "cloche.evaluation.translation",
+    "score_answers": "cloche.alignment.reward_model",
     "TrainedRun": "cloche.training.start",
     "train": "cloche.training.start",
     "tune": "cloche.tuning.start",
+    "tune_classify": "cloche.tuning.classify",
     "tune_on_text": "cloche.tuning.continued",
 }
 
