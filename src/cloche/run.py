@@ -4,7 +4,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -69,6 +69,10 @@ class LM:
     """What writes with the model; its own modules do where there is none."""
     adapters: AdapterSet | None = None
     """Adapters that were opened with the model, of which one may be active."""
+    adapter_folders: Mapping[str, Path] = field(default_factory=dict)
+    """Where each of them lies."""
+    adapter_folder: Path | None = None
+    """Of the active one: its own chat template and stop tokens go before the model's."""
     asked_by: ChatTemplate | None = None
     """Lays out every prompt as a question, for `asking`."""
     system: str = ""
@@ -112,10 +116,10 @@ class LM:
     @property
     def template(self) -> ChatTemplate | None:
         """How conversations are laid out for this model; None for one that was not tuned so."""
-        source = load_chat_template(tokenizer_folder(self.folder))
-        if source is None:
-            return None
-        return ChatTemplate(source, name=f"the chat template of {self.folder}")
+        for folder in filter(None, (self.adapter_folder, tokenizer_folder(self.folder))):
+            if (source := load_chat_template(folder)) is not None:
+                return ChatTemplate(source, name=f"the chat template of {folder}")
+        return None
 
     def chat(
         self, messages: str | Sequence[Message | Mapping[str, str]], **asked: Unpack[Asked]
@@ -151,7 +155,7 @@ class LM:
         )
 
     def with_adapter(self, name: str | None) -> "LM":
-        """The same model with one of its adapters, or with none.
+        """The same model with one of its adapters, or with none; asked by the adapter's template.
 
         The weights are changed where they are: what was opened before must not be used on.
         SettingError for an unknown name.
@@ -161,7 +165,11 @@ class LM:
         self.adapters.activate(name)
         old = self.forwards
         fresh = None if old is None else Forwards(self.model, old.folder, old.tell, old.warn)
-        return replace(self, forwards=fresh)
+        folder = None if name is None else self.adapter_folders[name]
+        stop_ids = _stop_ids(self.folder, self.tokenizer)
+        if folder is not None:
+            stop_ids = load_stop_ids(folder) or stop_ids
+        return replace(self, forwards=fresh, adapter_folder=folder, stop_ids=stop_ids)
 
     def engine(
         self, *, rows: int = 1, tokens: int | None = None, guesser: Guesser | None = None
@@ -261,15 +269,15 @@ def load(
         warn=warn,
     )
     forwards = Forwards(lm.model, kernels or default_folder(), tell, warn)
-    named = None
     if adapters:
         if bits:
             raise SettingError(
                 f"adapters are merged into weights, and those are kept in {bits}: leave precision "
                 "out, or merge one by cloche export first"
             )
-        named = open_adapters(lm.model, lm.folder, adapters, warn=warn)
-    return replace(lm, forwards=forwards, adapters=named)
+        opened, places = open_adapters(lm.model, lm.folder, adapters, warn=warn)
+        lm = replace(lm, adapters=opened, adapter_folders=places)
+    return replace(lm, forwards=forwards)
 
 
 def translates(folder: Path) -> bool:
@@ -348,7 +356,6 @@ def _open(
             f"its model {config.vocab_size}"
         )
     special = load_special_ids(speaking)
-    eos = tokenizer.special_ids.eos
     return LM(
         model.to(device).eval(),
         tokenizer,
@@ -356,5 +363,11 @@ def _open(
         folder,
         bos=special.bos,
         begins_with_bos=load_begins_with_bos(speaking),
-        stop_ids=load_stop_ids(speaking) or (() if eos is None else (eos,)),
+        stop_ids=_stop_ids(folder, tokenizer),
     )
+
+
+def _stop_ids(folder: Path, tokenizer: Tokenizer) -> tuple[int, ...]:
+    """Tokens that end an answer of the model in a folder."""
+    eos = tokenizer.special_ids.eos
+    return load_stop_ids(tokenizer_folder(folder)) or (() if eos is None else (eos,))

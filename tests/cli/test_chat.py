@@ -121,8 +121,8 @@ def test_ctrl_c_at_the_prompt_ends_with_130(writing_run, monkeypatch, capsys):
 
 def test_orders_are_obeyed_and_unknown_ones_told(chat, prompts):
     _, out, _ = chat("/help", "/no", "/quit", "on")
-    assert "/new    forget the text so far" in out
-    assert "there is no /no; there are /new, /quit and /help" in out
+    assert "/new           forget the text so far" in out
+    assert "there is no /no; there are /new, /adapter, /quit and /help" in out
     assert prompts == []
 
 

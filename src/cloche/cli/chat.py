@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Protocol, runtime_checkabl
 
 import tyro
 
+from cloche.cli.adapters import AdapterOptions
 from cloche.cli.parse import parse
 from cloche.cli.sampling import SamplingOptions, require_unicode, tell
 from cloche.errors import ClocheError, SettingError
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Chat(SamplingOptions):
+class Chat(AdapterOptions, SamplingOptions):
     """Talk with a model, turn by turn. One that was not tuned to answer continues what you type."""
 
     run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
@@ -59,6 +60,7 @@ def main(arguments: list[str]) -> int:
     asked = command.request()
     if command.logprobs is not None:
         raise SettingError("a chat shows no log probabilities: leave --logprobs out")
+    from cloche.cli.chat_adapters import list_adapters
     from cloche.cli.opening import open_writer
     from cloche.evaluation.translation import is_translator
 
@@ -69,12 +71,13 @@ def main(arguments: list[str]) -> int:
         )
     lm = open_writer(command)
     talk = open_talk(command, lm, command.with_tokenizer(asked, lm.tokenizer))
+    adapters = f"\n{list_adapters(lm)}" if lm.adapters is not None else ""
     if isinstance(sys.stdin, io.TextIOWrapper):
         # bytes that are no text must not end the session: they are told when the line is read
         sys.stdin.reconfigure(errors="surrogateescape")
     with contextlib.suppress(ImportError):  # line editing and history, where Python has them
         import readline  # noqa: F401
-    print(f"{lm.folder}\n{talk.introduction}")
+    print(f"{lm.folder}\n{talk.introduction}{adapters}")
     while (line := read_line()) is not None:
         if line.startswith("/"):
             if line.strip() == "/quit":

@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cloche.cli.chat_adapters import list_adapters, name_taken, with_other_adapter
 from cloche.cli.chat_saving import save_conversation
 from cloche.cli.sampling import require_unicode, tell
-from cloche.errors import RequestError, TextError
+from cloche.errors import ClocheError, RequestError, TextError
 from cloche.generation.request import GenerationRequest
 from cloche.text.messages import ASSISTANT, SYSTEM, USER, Conversation, Message
 
@@ -20,14 +21,15 @@ if TYPE_CHECKING:
 INTRODUCTION = "Type what you want to say. /help tells more; Ctrl-D ends."
 HELP = """\
 What you type is a message; the model answers it, and remembers the conversation.
-  /new          forget the conversation
-  /undo         take the last message and its answer back
-  /system TEXT  what the model is told before everything else; without TEXT, nothing
-  /save FILE    add the conversation to a file of messages (JSON Lines)
-  /quit         end (as Ctrl-D does)
-  /help         this
-  Ctrl-C        while it writes: stop there"""
-ORDERS = "/new, /undo, /system, /save, /quit and /help"
+  /new           forget the conversation
+  /undo          take the last message and its answer back
+  /system TEXT   what the model is told before everything else; without TEXT, nothing
+  /adapter NAME  another adapter answers from now on; none: the model alone
+  /save FILE     add the conversation to a file of messages (JSON Lines)
+  /quit          end (as Ctrl-D does)
+  /help          this
+  Ctrl-C         while it writes: stop there"""
+ORDERS = "/new, /undo, /system, /adapter, /save, /quit and /help"
 
 
 class Dialogue:
@@ -39,10 +41,8 @@ class Dialogue:
         self, lm: "LM", template: "ChatTemplate", asked: GenerationRequest, *, system: str
     ) -> None:
         """Raises ClocheError where the template has no stop token, or refuses the system text."""
-        self._lm = lm
-        self._template = template
-        stops = (*template.stop_ids(lm.tokenizer), *lm.stop_ids)
-        self._asked = replace(asked, stop_ids=tuple(dict.fromkeys(stops)), overflow="stop")
+        self._asked = replace(asked, overflow="stop")
+        self._speak_with(lm, template)
         self._system: Conversation = ()
         self._set_system(system)
         self._turns: list[tuple[Message, Message]] = []
@@ -89,6 +89,8 @@ class Dialogue:
         rest = rest.strip()
         if name == "/system":
             return self._obey_system(rest)
+        if name == "/adapter":
+            return self._obey_adapter(rest)
         if name == "/save":
             return self._obey_save(rest)
         if order == "/help":
@@ -161,6 +163,28 @@ class Dialogue:
                 f"the system text leaves no room for a message: it takes {len(ids)} tokens, and "
                 f"the model looks at {self._lm.config.context} at most"
             )
+
+    def _obey_adapter(self, name: str) -> str:
+        """The conversation goes on; where no template is the adapter's own, nor the model's, the
+        one that it was asked by before stays."""
+        if not name:
+            return list_adapters(self._lm)
+        template = self._template
+        before = self._lm.adapters.active if self._lm.adapters else None
+        try:
+            lm = with_other_adapter(self._lm, name)
+            self._speak_with(lm, lm.template or template)
+            self._set_system(self._system[0].content if self._system else "")
+        except ClocheError as exc:
+            if self._lm.adapters is not None:  # its template refuses the system text
+                self._speak_with(self._lm.with_adapter(before), template)
+            return str(exc)
+        return name_taken(name)
+
+    def _speak_with(self, lm: "LM", template: "ChatTemplate") -> None:
+        stops = (*template.stop_ids(lm.tokenizer), *lm.stop_ids)
+        self._lm, self._template = lm, template
+        self._asked = replace(self._asked, stop_ids=tuple(dict.fromkeys(stops)))
 
     def _obey_save(self, name: str) -> str:
         if not name:

@@ -5,8 +5,9 @@ from collections.abc import Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from cloche.cli.chat_adapters import list_adapters, name_taken, with_other_adapter
 from cloche.cli.sampling import tell
-from cloche.errors import TokenizerError
+from cloche.errors import SettingError, TokenizerError
 from cloche.generation.request import GenerationRequest
 
 if TYPE_CHECKING:
@@ -18,11 +19,12 @@ INTRODUCTION = (
 )
 HELP = """\
 What you type is put behind the text so far, and the model continues it.
-  Enter   on an empty line: the model goes on by itself
-  /new    forget the text so far
-  /quit   end (as Ctrl-D does)
-  /help   this
-  Ctrl-C  while it writes: stop there"""
+  Enter          on an empty line: the model goes on by itself
+  /new           forget the text so far
+  /adapter NAME  another adapter writes from now on; none: the model alone
+  /quit          end (as Ctrl-D does)
+  /help          this
+  Ctrl-C         while it writes: stop there"""
 
 
 class Continuation:
@@ -46,7 +48,9 @@ class Continuation:
             self.text = ""
             self._told_forgetting = False
             return "A new text begins."
-        return f"there is no {order}; there are /new, /quit and /help"
+        if order.split(" ")[0] == "/adapter":
+            return self._obey_adapter(order.removeprefix("/adapter").strip())
+        return f"there is no {order}; there are /new, /adapter, /quit and /help"
 
     def notice(self) -> str:
         """Nothing: a text may end anywhere."""
@@ -71,6 +75,20 @@ class Continuation:
             for event in events:
                 self.text += event.text
                 yield event.text
+
+    def _obey_adapter(self, name: str) -> str:
+        if not name:
+            return list_adapters(self._lm)
+        try:
+            self._lm = with_other_adapter(self._lm, name)
+        except SettingError as exc:
+            return str(exc)
+        if self._lm.template is None:
+            return name_taken(name)
+        return (
+            f"{name_taken(name)} It was tuned to answer, and goes on with the text here: to ask "
+            f"it, begin with --adapter {name}."
+        )
 
     def _joined(self, line: str) -> str:
         if not self.text or not line or self.text.endswith("\n"):

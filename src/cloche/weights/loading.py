@@ -22,7 +22,7 @@ from cloche.weights.adapters import (
 from cloche.weights.checkpoint import load_model
 from cloche.weights.folder import CONFIG
 from cloche.weights.identity import model_hash
-from cloche.weights.opening import folders_to_try
+from cloche.weights.opening import folders_to_try, open_first_whole
 
 MOST_BASES = 16
 """Adapters over one another; more are surely a circle."""
@@ -57,18 +57,22 @@ def open_adapters(
     named: Mapping[str, str | Path],
     *,
     warn: Callable[[str], None],
-) -> AdapterSet:
-    """Adapters over the model that was opened from `folder`, by name; none is active.
+) -> tuple[AdapterSet, dict[str, Path]]:
+    """Adapters over the model that was opened from `folder`, none active, and the folder of each.
 
-    Each is a folder, or a run, whose best checkpoint is taken. Raises CheckpointError where one
-    does not fit, and SettingError for names that cannot be used.
+    Each is a folder, or a run, whose best checkpoint is taken; the next older whole one, told to
+    `warn`, where that is damaged. Raises CheckpointError where one does not fit, and SettingError
+    for names that cannot be used.
     """
     base_hash = model_hash(folder)
-    found = AdapterSet(model)
+    adapters = AdapterSet(model)
+    found = {}
     for name, place in named.items():
-        adapter = load_adapter(folders_to_try(Path(place), "best", warn=warn)[0])
-        found.add(name, check_base(adapter, model, base_hash=base_hash, warn=warn))
-    return found
+        folders = folders_to_try(Path(place), "best", warn=warn)
+        adapter = open_first_whole(folders, load_adapter, warn=warn)
+        adapters.add(name, check_base(adapter, model, base_hash=base_hash, warn=warn))
+        found[name] = adapter.source
+    return adapters, found
 
 
 def base_folder(adapter: Adapter) -> Path:
