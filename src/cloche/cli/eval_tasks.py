@@ -33,6 +33,8 @@ class TaskOptions:
     """Examples before each question; the number in the task's file when not given."""
     rows: int = 8
     """Requests of tasks that are read at once."""
+    chat: bool = False
+    """Ask each question of a task by the model's chat template, as a user would."""
 
 
 @runtime_checkable
@@ -69,6 +71,11 @@ class TaskCommand(NamesModel, Protocol):
         """Requests read at once."""
         ...
 
+    @property
+    def chat(self) -> bool:
+        """Whether questions are asked by the chat template."""
+        ...
+
 
 USED = {"run", "checkpoint", "precision", "json"} | {field.name for field in fields(TaskOptions)}
 
@@ -96,6 +103,8 @@ def measure_tasks(command: TaskCommand) -> int:
             "one of them out"
         )
     lm = open_writer(command)
+    if command.chat:
+        lm = lm.asking()
     with contextlib.redirect_stdout(sys.stderr):  # the harness and its tasks print, too
         report = run_tasks(
             lm,

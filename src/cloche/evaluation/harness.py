@@ -80,7 +80,9 @@ def run_tasks(
 
     Task files below `include_path` are found by their names. Of each task the first `limit`
     documents are asked, all when None. `shots` examples stand before each question, the number in
-    the task's file when None. `rows` requests are read at a time.
+    the task's file when None. `rows` requests are read at a time. To a model from `LM.asking`,
+    the harness asks each question as a message, by the chat template, the examples as earlier
+    turns of the conversation.
 
     Raises SettingError, also where the extra is missing, and DataError where a task or its data
     cannot be had or its file does not fit its data.
@@ -98,7 +100,15 @@ def run_tasks(
     with _harness_seeds(), _harness_warnings(warn):
         tasks = load_tasks(names, include_path=include_path, shots=shots, warn=warn)
         try:
-            found = evaluate(model, tasks, limit=limit, log_samples=False)  # pyright: ignore[reportArgumentType]
+            found = evaluate(
+                model,
+                tasks,  # pyright: ignore[reportArgumentType]
+                limit=limit,
+                log_samples=False,
+                apply_chat_template=lm.asked_by is not None,
+                fewshot_as_multiturn=lm.asked_by is not None,
+                system_instruction=lm.system or None,
+            )
         except ClocheError:
             raise
         except Exception as exc:

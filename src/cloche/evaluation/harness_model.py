@@ -29,6 +29,7 @@ from cloche.errors import RequestError, TextError, TokenizerError
 from cloche.evaluation.continuations import score_continuations
 from cloche.generation.request import GenerationRequest
 from cloche.run import LM
+from cloche.text.messages import to_messages
 from cloche.text.specials import split_special
 
 MADE_HERE = {"prompt", "max_tokens", "temperature", "stop", "stop_ids", "n", "logprobs", "overflow"}
@@ -78,6 +79,30 @@ class HarnessModel(TemplateLM):
     def max_gen_toks(self) -> int:
         """Most tokens of an answer where a task names no number: the harness's own 256."""
         return 256
+
+    @property
+    @override
+    def tokenizer_name(self) -> str:
+        """A name of the tokenizer, which the harness asks of models with a chat template."""
+        return self._lm.tokenizer.fingerprint
+
+    @override
+    def apply_chat_template(
+        self,
+        chat_history: list[dict[str, str]],
+        add_generation_prompt: bool = True,
+    ) -> str:
+        """The text of a conversation up to where the model is to answer.
+
+        Without `add_generation_prompt`, the last message is the beginning of the answer.
+        """
+        template = self._lm.asked_by
+        assert template is not None, "only a model that is asked by a template has conversations"
+        messages = to_messages(chat_history)
+        begun = "" if add_generation_prompt else messages[-1].content
+        asked = messages if add_generation_prompt else messages[:-1]
+        text = template.render(asked, add_generation_prompt=True, tokenizer=self._lm.tokenizer)
+        return text + begun
 
     @override
     def tok_encode(
