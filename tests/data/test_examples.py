@@ -6,12 +6,13 @@ from hypothesis import strategies as st
 
 from cloche.data.batches import IGNORED
 from cloche.data.example_order import ExampleOrder, Order
-from cloche.data.examples import Example, lay_out, pack, sequence_sums
+from cloche.data.examples import Example, common_beginning, lay_out, pack, sequence_sums
 from cloche.errors import DataError
 from cloche.evaluation.cross_entropy import summed_cross_entropy
 from cloche.model.build import build_model
 from cloche.model.config import ModelOptions
 from cloche.model.initialise import initialise
+from cloche.model.masks import SHARED
 from cloche.model.presets import complete
 
 
@@ -47,6 +48,67 @@ def test_packed_rows_give_the_loss_and_the_gradients_of_separate_ones(family):
     torch.testing.assert_close(packed, separate)
     for one, other in zip(packed_gradients, separate_gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def begun_alike(shared=5):
+    """Examples that begin with the same tokens, from some of which nothing is learned."""
+    beginning = np.arange(1, shared + 1)
+    ends = [example(length, seed=length, learned_from=length // 2) for length in LENGTHS]
+    unlearned = np.zeros(shared, bool)
+    return [
+        Example(np.concatenate([beginning, each.ids]), np.concatenate([unlearned, each.learned]))
+        for each in ends
+    ]
+
+
+@pytest.mark.parametrize("options", [{}, {"family": "gpt2"}, {"window": 4}], ids=str)
+def test_examples_that_share_their_beginning_give_the_loss_and_the_gradients_of_separate_ones(
+    options,
+):
+    examples = begun_alike()
+    found = []
+    for row_tokens in (30, 1):
+        model = tiny_model(**options)
+        batch = lay_out(examples, row_tokens=row_tokens)
+        assert bool((batch.documents == SHARED).any()) == (row_tokens > 1)
+        hidden = model.hidden(batch.inputs, positions=batch.positions, documents=batch.documents)
+        total = summed_cross_entropy(model, hidden, batch.targets)
+        total.backward()
+        found.append((total.detach(), [p.grad for p in model.parameters() if p.grad is not None]))
+    (packed, packed_gradients), (separate, separate_gradients) = found
+    torch.testing.assert_close(packed, separate)
+    for one, other in zip(packed_gradients, separate_gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_a_shared_beginning_stands_once_in_each_row():
+    examples = begun_alike()
+    batch = lay_out(examples, row_tokens=30)
+    assert batch.documents is not None
+    begun = common_beginning(examples)
+    assert begun >= 5
+    assert len(batch.inputs) > 1
+    assert (batch.documents == SHARED).sum(dim=1).tolist() == [begun] * len(batch.inputs)
+    assert batch.inputs[:, :5].tolist() == [[1, 2, 3, 4, 5]] * len(batch.inputs)
+    assert batch.targets[:, :begun].eq(IGNORED).all()
+    read = (batch.documents < batch.count) & (batch.documents != SHARED)
+    assert int(read.sum()) == sum(len(each.ids) - 1 - begun for each in examples)
+
+
+@given(st.lists(st.lists(st.integers(0, 1), min_size=2, max_size=8), min_size=2), st.integers(1, 8))
+def test_nothing_learned_is_shared_and_each_example_keeps_an_input(texts, learned_from):
+    examples = [Example(np.array(ids), np.arange(len(ids)) >= learned_from) for ids in texts]
+    begun = common_beginning(examples)
+    for each in examples:
+        assert each.ids[:begun].tolist() == examples[0].ids[:begun].tolist()
+        assert not each.learned[: begun + 1].any()
+        assert begun <= len(each.ids) - 2
+
+
+def test_what_is_learned_from_the_first_token_on_is_not_shared():
+    one = example(8, seed=1)
+    assert common_beginning([one, one]) == 0
+    assert common_beginning([one]) == 0
 
 
 def test_no_example_of_a_row_sees_another():

@@ -148,6 +148,17 @@ MASKS = {
         "documents": torch.tensor([[0, 0, 0, 1, 1, 1], [0, 1, 1, 1, 2, 2]]),
     },
     "window, bidirectional": {"causal": False, "window": 2},
+    "shared beginning": {
+        "causal": True,
+        "documents": torch.tensor([[-1, -1, 0, 0, 1, 1], [-1, 0, 0, 1, 2, 2]]),
+        "positions": torch.tensor([[0, 1, 2, 3, 2, 3], [0, 1, 2, 1, 1, 2]]),
+    },
+    "shared beginning, window": {
+        "causal": True,
+        "window": 3,
+        "documents": torch.tensor([[-1, -1, 0, 0, 1, 1], [-1, 0, 0, 1, 2, 2]]),
+        "positions": torch.tensor([[0, 1, 2, 3, 2, 3], [0, 1, 2, 1, 1, 2]]),
+    },
 }
 
 
@@ -164,6 +175,20 @@ def test_self_attention_is_that_of_torch(mask, heads_):
         shared = self_attention_inputs(hidden, watched=watched, **mask)
         assert shared.plain == watched
         torch.testing.assert_close(mine(hidden, shared), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_window_over_a_shared_beginning_counts_what_stands_between_in_the_text():
+    allowed = allowed_pairs(6, **MASKS["shared beginning, window"], device=torch.device("cpu"))[
+        :, 0
+    ].long()
+    assert allowed[0].tolist() == [
+        [1, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0],
+        [0, 1, 1, 1, 0, 0],
+        [1, 1, 0, 0, 1, 0],
+        [0, 1, 0, 0, 1, 1],
+    ]
 
 
 def attend(path: str, tensors: list[torch.Tensor], mask: dict) -> torch.Tensor:

@@ -63,6 +63,7 @@ def self_attention_inputs(
     hidden: Float[Tensor, "batch time dim"],
     *,
     documents: Int[Tensor, "batch time"] | None = None,
+    positions: Int[Tensor, "#batch time"] | None = None,
     causal: bool = True,
     window: int | None = None,
     dropout: float = 0.0,
@@ -74,7 +75,8 @@ def self_attention_inputs(
     """Inputs for tokens that look at one another: a decoder's with `causal`, else an encoder's.
 
     `watched` says that someone wants to see the table of weights. `head_dim` lets flex attention
-    be chosen, which does not take every length of a head.
+    be chosen, which does not take every length of a head. `positions` are needed where `documents`
+    have a shared beginning, which in the row may lie far before what sees it.
     """
     if cache is not None and documents is not None:
         raise ValueError("a cache row holds one document: give `cache` or `documents`, not both")
@@ -82,7 +84,14 @@ def self_attention_inputs(
     shared = AttentionInputs(plain, causal, None, None, dropout, rotary, cache)
     sparse = window is not None or documents is not None
     if sparse and not plain and prefers_flex(hidden, head_dim=head_dim, dropout=dropout):
-        blocks = _blocks(hidden, documents=documents, causal=causal, window=window, cache=cache)
+        blocks = _blocks(
+            hidden,
+            documents=documents,
+            positions=positions,
+            causal=causal,
+            window=window,
+            cache=cache,
+        )
         return replace(shared, blocks=blocks)
     if cache is not None:
         allowed = within_window(cache.mask, cache.positions, window)
@@ -90,6 +99,7 @@ def self_attention_inputs(
         allowed = allowed_pairs(
             hidden.shape[1],
             documents=documents,
+            positions=None if documents is None else positions,
             device=hidden.device,
             causal=causal,
             window=window,
@@ -309,6 +319,7 @@ def _blocks(
     hidden: Float[Tensor, "batch time dim"],
     *,
     documents: Int[Tensor, "batch time"] | None,
+    positions: Int[Tensor, "#batch time"] | None,
     causal: bool,
     window: int | None,
     cache: CacheView | None,
@@ -319,7 +330,13 @@ def _blocks(
         return sparse_cached_mask(cache.positions, keys=cache.mask.shape[-1], window=window)
     batch, time, _ = hidden.shape
     return sparse_mask(
-        batch, time, documents=documents, causal=causal, window=window, device=hidden.device
+        batch,
+        time,
+        documents=documents,
+        positions=None if documents is None or positions is None else positions.expand(batch, -1),
+        causal=causal,
+        window=window,
+        device=hidden.device,
     )
 
 

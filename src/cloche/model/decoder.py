@@ -161,6 +161,7 @@ class Decoder(nn.Module):
             return self_attention_inputs(
                 residual,
                 documents=documents,
+                positions=positions,
                 window=window,
                 dropout=self.config.dropout if self.training else 0.0,
                 rotary=rotary,

@@ -18,6 +18,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
+from cloche.model.masks import SHARED
+
 SMALLEST_HEAD = 16
 """Shortest head that the compiled kernel takes."""
 SHORTEST_QUERIES = 128
@@ -49,15 +51,26 @@ def sparse_mask(
     causal: bool,
     window: int | None,
     device: torch.device,
+    positions: Int[Tensor, "batch time"] | None = None,
 ) -> BlockMask:
     """The rule of `masks.allowed_pairs` as a list of blocks."""
 
     def same_document(row: Tensor, query: Tensor, key: Tensor) -> Tensor | bool:
-        return documents is None or documents[row, query] == documents[row, key]
+        if documents is None:
+            return True
+        seen = documents[row, key]
+        return (documents[row, query] == seen) | (seen == SHARED)
+
+    def near(row: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        if window is None or positions is None:
+            return _near(query - key, causal=causal, window=window)
+        distance = positions[row, query] - positions[row, key]
+        ahead = _near(query - key, causal=causal, window=None)
+        return ahead & _near(distance, causal=False, window=window)
 
     return _compiled(create_block_mask, device.type)(
         lambda row, head, query, key: (  # noqa: ARG005  all heads see alike
-            _near(query - key, causal=causal, window=window) & same_document(row, query, key)
+            near(row, query, key) & same_document(row, query, key)
         ),
         None if documents is None else batch,
         None,

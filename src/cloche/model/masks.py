@@ -4,29 +4,38 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+SHARED = -1
+"""As a token's document: it belongs to every document of its row, as their common beginning."""
+
 
 def allowed_pairs(
     time: int,
     *,
     documents: Int[Tensor, "batch time"] | None,
     device: torch.device,
+    positions: Int[Tensor, "#batch time"] | None = None,
     causal: bool = True,
     window: int | None = None,
 ) -> Bool[Tensor, "#batch 1 time time"]:
     """True where a token (row) may look at another (column).
 
-    Never at another document's (padding is a document of its own); with `causal` not ahead; with
-    a `window` at fewer than that many tokens' distance, so that a window of 1 is the token itself.
+    Never at another document's (padding is a document of its own), but at a SHARED beginning; with
+    `causal` not ahead; with a `window` at fewer than that many tokens' distance, so that a window
+    of 1 is the token itself. Distances are those of `positions`, which a row with a shared
+    beginning needs, or of places in the row.
     """
     places = torch.arange(time, device=device)
     back = places[:, None] - places[None]  # how far the column lies before the row
     allowed = back >= 0 if causal else torch.ones_like(back, dtype=torch.bool)
-    if window is not None:
-        allowed = allowed & (back.abs() < window)
     allowed = allowed[None, None]
+    if window is not None:
+        if positions is not None:
+            back = (positions[:, :, None] - positions[:, None])[:, None]
+        allowed = allowed & (back.abs() < window)
     if documents is None:
         return allowed
-    return allowed & (documents[:, None, :, None] == documents[:, None, None, :])
+    seen = documents[:, None, None, :]
+    return allowed & ((documents[:, None, :, None] == seen) | (seen == SHARED))
 
 
 def within_window(
