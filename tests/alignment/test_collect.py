@@ -230,7 +230,9 @@ def test_the_command_takes_keys_from_a_pipe(tmp_path, model, prompts, monkeypatc
     with keys.open() as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
         arguments = [str(model), "--prompts", str(prompts), "--out", str(out), "--json"]
-        assert main([*arguments, "--export", str(export), "--max-new-tokens", "8", "--seed", "3"]) == 0
+        assert (
+            main([*arguments, "--export", str(export), "--max-new-tokens", "8", "--seed", "3"]) == 0
+        )
     told = json.loads(capsys.readouterr().out)
     assert told["choices"] == 2
     assert (told["best"], told["tie"], told["left"]) == (1, 1, 1)

@@ -89,6 +89,55 @@ def test_the_default_type_of_loss_is_trls(trainer):
     assert trainer[0].args.use_bias_correction_kl == (GroupOptions().kl_weighting == "ratio")
 
 
+def prompts_of_answers():
+    return [PROMPTS[number // GROUP] for number in range(len(ANSWERS))]
+
+
+def their_inputs(theirs):
+    """A round as TRL lays it out, with log probabilities of which some are beyond the clip."""
+    torch.manual_seed(1)
+    prompt_ids, prompt_mask = padded(prompts_of_answers(), left=True)
+    ids, mask = padded(ANSWERS, left=False)
+    with torch.no_grad():
+        now, _, _ = theirs._get_per_token_logps_and_entropies(
+            theirs.model,
+            torch.cat([prompt_ids, ids], dim=1),
+            torch.cat([prompt_mask, mask], dim=1),
+            ids.shape[1],
+        )
+    return {
+        "prompt_ids": prompt_ids,
+        "prompt_mask": prompt_mask,
+        "completion_ids": ids,
+        "completion_mask": mask,
+        "advantages": group_advantages(torch.tensor(REWARDS), group=GROUP),
+        "old_per_token_logps": now + 0.5 * torch.randn(now.shape),
+        "ref_per_token_logps": now + 0.5 * torch.randn(now.shape),
+        "num_items_in_batch": mask.sum(),
+    }
+
+
+def our_batch(inputs):
+    """The same round as ours, its answers in another order."""
+    lengths = torch.tensor([len(answer) for answer in ANSWERS])
+    examples = tuple(
+        Example(
+            np.array([*prompt, *answer], np.int64),
+            np.array([False] * len(prompt) + [True] * len(answer)),
+        )
+        for prompt, answer in zip(prompts_of_answers(), ANSWERS, strict=True)
+    )
+    written = inputs["completion_mask"].bool()
+    tokens = AnswerTokens(
+        old_logprobs=inputs["old_per_token_logps"][written],
+        reference_logprobs=inputs["ref_per_token_logps"][written],
+        advantages=inputs["advantages"].repeat_interleave(lengths),
+        returns=torch.zeros(int(lengths.sum())),
+        old_values=torch.zeros(int(lengths.sum())),
+    )
+    return Round(0, examples, tokens, {}).batch([4, 0, 3, 1, 5, 2])
+
+
 @pytest.mark.parametrize(
     ("loss_type", "weighting"),
     [
@@ -102,55 +151,14 @@ def test_the_default_type_of_loss_is_trls(trainer):
 def test_losses_and_gradients_equal_trls(trainer, loss_type, weighting):
     theirs: Any = trainer[0]
     ours = trainer[1]
-    torch.manual_seed(1)
-    lengths = torch.tensor([len(answer) for answer in ANSWERS])
-    prompts = [PROMPTS[number // GROUP] for number in range(len(ANSWERS))]
-    prompt_ids, prompt_mask = padded(prompts, left=True)
-    ids, mask = padded(ANSWERS, left=False)
-    inputs = {
-        "prompt_ids": prompt_ids,
-        "prompt_mask": prompt_mask,
-        "completion_ids": ids,
-        "completion_mask": mask,
-    }
-    with torch.no_grad():
-        now, _, _ = theirs._get_per_token_logps_and_entropies(
-            theirs.model,
-            torch.cat([prompt_ids, ids], dim=1),
-            torch.cat([prompt_mask, mask], dim=1),
-            ids.shape[1],
-        )
-    old = now + 0.5 * torch.randn(now.shape)  # some tokens are beyond the clip
-    reference = now + 0.5 * torch.randn(now.shape)
-    advantages = group_advantages(torch.tensor(REWARDS), group=GROUP)
-    inputs |= {
-        "advantages": advantages,
-        "old_per_token_logps": old,
-        "ref_per_token_logps": reference,
-        "num_items_in_batch": mask.sum(),
-    }
+    inputs = their_inputs(theirs)
     theirs.loss_type = loss_type
     theirs.args.use_bias_correction_kl = weighting == "ratio"
     theirs.model.zero_grad()
     expected = theirs._compute_loss(theirs.model, inputs)
     expected.backward()
 
-    examples = tuple(
-        Example(
-            np.array([*prompt, *answer], np.int64),
-            np.array([False] * len(prompt) + [True] * len(answer)),
-        )
-        for prompt, answer in zip(prompts, ANSWERS, strict=True)
-    )
-    written = mask.bool()
-    tokens = AnswerTokens(
-        old_logprobs=old[written],
-        reference_logprobs=reference[written],
-        advantages=advantages.repeat_interleave(lengths),
-        returns=torch.zeros(int(lengths.sum())),
-        old_values=torch.zeros(int(lengths.sum())),
-    )
-    batch = Round(0, examples, tokens, {}).batch([4, 0, 3, 1, 5, 2])
+    batch = our_batch(inputs)
     align = GroupOptions(
         loss_type=loss_type, kl=0.3, kl_weighting=weighting, clip_low=0.2, clip_high=0.28
     )

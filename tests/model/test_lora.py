@@ -23,8 +23,7 @@ from cloche.model.lora import (
     remove_lora,
     unmerge_lora,
 )
-from cloche.model.lora_layer import DenseLoraLinear, LowRank, linear_layer
-from cloche.model.lora_quantized import pair, unpair
+from cloche.model.lora_layer import DenseLoraLinear
 from cloche.model.presets import complete
 from cloche.model.quantized import QuantizedLinear, quantize
 
@@ -271,12 +270,6 @@ def test_over_a_quantized_base_no_matrix_is_kept_for_the_backward_pass():
     assert not set(sizes) & matrix_sizes
 
 
-def test_numbers_of_four_bits_lie_two_in_a_byte():
-    numbers = torch.randint(0, 16, (5, 64), dtype=torch.uint8)
-    assert pair(numbers).shape == (5, 32)
-    assert torch.equal(unpair(pair(numbers)), numbers)
-
-
 def test_several_adapters_over_one_base_are_switched_by_name_and_leave_no_trace():
     model = tiny()
     base, base_logits = state_bytes(model), logits(model)
@@ -401,13 +394,3 @@ def test_an_adapter_that_does_not_fit_is_refused_with_all_reasons():
     assert "layers.0.mlp.down_proj.lora_B is missing" in told
     assert "norm.weight is [3], the model's is [32]" in told
     assert not lora_layers(model)
-
-
-def test_a_row_of_zeros_has_no_direction_and_gives_no_nan():
-    layer = linear_layer(torch.zeros(4, 6), None)
-    wrapped = DenseLoraLinear(layer, LoraConfig(rank=2, dora=True))
-    wrapped.draw(seed=0, name="x")
-    assert torch.equal(wrapped(torch.randn(3, 6)), torch.zeros(3, 4))
-    merged = wrapped.low_rank.adapted(layer.weight)
-    assert torch.equal(merged, torch.zeros(4, 6))
-    assert isinstance(wrapped.low_rank, LowRank)

@@ -162,31 +162,24 @@ def prepare_policy(
         warn=telling.warn,
     )
     without_dropout(base.model)
-    found = read_policy_prompts(options, base, telling)
-    prompts = replace(found, held_out=found.held_out[: rollout.held_out])
-    if judge is None:
-        judge = closing.enter_context(Rewards(options.reward, seconds=rollout.reward_seconds))
-    truth = None
-    if options.truth:
-        truth = closing.enter_context(Rewards(options.truth, seconds=rollout.reward_seconds))
+    prompts = read_policy_prompts(options, base, telling)
+    prompts = replace(prompts, held_out=prompts.held_out[: rollout.held_out])
+    judge, truth = _judges(options, closing, judge)
     train = settled(
         options.train,
         device=find_device(options.train.device),
         precision=_precision(options.train),
     )
-    plan = RoundPlan(rollout.prompts * group, train.batch or batch, epochs)
-    if problems := plan.problems():
-        raise SettingError(join_problems(problems))
+    plan = checked_plan(RoundPlan(rollout.prompts * group, train.batch or batch, epochs))
     train = with_policy_pace(train, plan, options, prompts=len(prompts.train))
     allow_short_products(train.device, train.precision)
-    reference: Reference = WithoutAdapters()
     device = torch.device(train.device)
+    reference: Reference = WithoutAdapters()
     if method.method == "full":
         reference = frozen_copy(base.model, dtype=dtype_of(train.precision), device=device)
-    start = (
-        frozen_copy(base.model, dtype=torch.float32, device=device).model if keep_start else None
-    )
+    kept = frozen_copy(base.model, dtype=torch.float32, device=device) if keep_start else None
     trainee = make_trainee(base, method, options.lora, train)
+    limits = (rollout.max_tokens, rollout.temperature)
     training = PolicyTraining(
         base=base,
         prompts=prompts,
@@ -194,17 +187,34 @@ def prepare_policy(
         truth=truth,
         reference=reference,
         trainee=trainee,
-        sampling=Sampling(
-            base.tokenizer, base.stop_ids, rollout.max_tokens, rollout.temperature, telling.say
-        ),
+        sampling=Sampling(base.tokenizer, base.stop_ids, *limits, telling.say),
         train=train,
         plan=plan,
         telling=telling,
-        start=start,
+        start=None if kept is None else kept.model,
     )
     for line in _describe(training):
         telling.say(line)
     return training
+
+
+def checked_plan(plan: RoundPlan) -> RoundPlan:
+    """The plan; SettingError where its rounds cannot be cut into steps."""
+    if problems := plan.problems():
+        raise SettingError(join_problems(problems))
+    return plan
+
+
+def _judges(
+    options: PolicyOptions, closing: ExitStack, judge: Judge | None
+) -> tuple[Judge, Judge | None]:
+    """Who judges answers, and who says how good they really are."""
+    seconds = options.rollout.reward_seconds
+    if judge is None:
+        judge = closing.enter_context(Rewards(options.reward, seconds=seconds))
+    if not options.truth:
+        return judge, None
+    return judge, closing.enter_context(Rewards(options.truth, seconds=seconds))
 
 
 def with_policy_pace(

@@ -29,11 +29,12 @@ _BEFORE_CHINESE: Mapping[QuestionKind, str] = {"feeling": "很", "place": "在"}
 def story_conversation(
     index: int, *, seed: int, language: Language, part: Part = "train"
 ) -> Conversation:
-    """The story with its first question, the answer, then all further questions with theirs.
+    """The story with one of its questions, the answer, then all further questions with theirs.
 
-    One reading of the story so gives several answers to learn.
+    One reading of the story so gives several answers to learn. The questions are in an order drawn
+    by (seed, index), so that each kind comes first at times, as it does where it is asked alone.
     """
-    return _conversation(story(index, seed=seed, language=language, part=part))
+    return _conversation(story(index, seed=seed, language=language, part=part), part)
 
 
 def story_prompt(
@@ -81,7 +82,7 @@ def stories_to_converse(
         told = story(index, seed=seed, language=language, part=part)
         fields = {"shape": told.shape}
         place = _place(told, part)
-        records.append(ConversationRecord(place, _conversation(told), index, fields))
+        records.append(ConversationRecord(place, _conversation(told, part), index, fields))
     return Conversations(tuple(records), "messages")
 
 
@@ -114,9 +115,12 @@ def stories_to_prefer(
     return Preferences("pairs", count, pairs=pairs)
 
 
-def _conversation(told: Story) -> Conversation:
+def _conversation(told: Story, part: Part) -> Conversation:
+    dice = Dice(f"cloche story turns {told.seed} {part} {told.index}")
+    questions = list(told.questions)
     messages: list[Message] = []
-    for question in told.questions:
+    while questions:
+        question = questions.pop(dice.pick(range(len(questions))))
         asked = question.question if messages else _asked(told, question)
         messages += [Message(USER, asked), Message(ASSISTANT, question.answer)]
     return tuple(messages)
