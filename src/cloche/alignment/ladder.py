@@ -1,7 +1,8 @@
 """The whole ladder on the built-in stories: from random numbers to a model aligned by rewards.
 
-Pretraining, instruction tuning, a reward model, then PPO, DPO and GRPO from a model that was tuned
-too little on purpose. The stories' truth is known, so each rung's gain is measured: on stories
+Pretraining, then instruction tuning in two halves: on hasty records, whose answers often mix up two
+people, and on careful ones. A reward model of the fully tuned one; then PPO, DPO and GRPO, each
+from the half-tuned one. The stories' truth is known, so each rung's gain is measured: on stories
 whose combinations no rung has learned from.
 """
 
@@ -33,8 +34,9 @@ from cloche.training.start import TrainedRun, train
 from cloche.tuning.base import open_base
 from cloche.tuning.start import tune
 
-STAGES = ("pretrain", "tune", "half", "reward", "ppo", "dpo", "grpo")
-"""In their order. `half` is the tuning that ends too early, where the last three begin."""
+STAGES = ("pretrain", "half", "tune", "reward", "ppo", "dpo", "grpo")
+"""In their order. `half` is the tuning on hasty records: there `tune` and the last three begin."""
+RIGHT = "right answers"
 Options = Mapping[str, Any]
 
 
@@ -80,9 +82,9 @@ class Ladder:
         check_recipe(self.recipe)
         data = write_ladder_data(self.out / "data", self.language, **self.recipe.get("data", {}))
         pretrained = self.pretrain(data)
-        self.tune(pretrained, data)
         half, before = self.half(pretrained, data)
-        judge = self.reward(half, data)
+        tuned = self.tune(half, before, data)
+        judge = self.reward(tuned, data)
         truth = {"truth": ("exact",)}
         for stage, learn, source, given in (
             ("ppo", align_ppo, data.prompts, truth | {"reward_model": str(judge)}),
@@ -114,25 +116,31 @@ class Ladder:
         )
         return run
 
-    def tune(self, base: Path, data: LadderData) -> None:
-        """From a model that tells stories to one that answers questions about them."""
+    def half(self, base: Path, data: LadderData) -> tuple[Path, float]:
+        """From a model that tells stories to one that answers, as hasty records have it; and the
+        share of its answers that is right.
+        """
         asked = open_base(str(base), may_grow=True, warn=_ignore)
         before = right_answers(asked.writer(), asked.template, data)
         with self.timed() as seconds:
-            run = self.tuned("tune", base, data)
-        self.add("tune", "right answers", before, answers_of(run, data), seconds, run=run)
+            run = self.tuned("half", base, data.hasty)
+        after = answers_of(run, data)
+        self.add("half", RIGHT, before, after, seconds, run=run)
+        return run, after
 
-    def half(self, base: Path, data: LadderData) -> tuple[Path, float]:
-        """The same, ended too early on purpose, and the share of its answers that is right."""
-        run = self.tuned("half", base, data)
-        return run, answers_of(run, data)
+    def tune(self, base: Path, before: float, data: LadderData) -> Path:
+        """From a half-tuned model to one that answers as careful records have it."""
+        with self.timed() as seconds:
+            run = self.tuned("tune", base, data.conversations)
+        self.add("tune", RIGHT, before, answers_of(run, data), seconds, run=run)
+        return run
 
-    def tuned(self, stage: str, base: Path, data: LadderData) -> Path:
+    def tuned(self, stage: str, base: Path, records: Path) -> Path:
         """The run of a tuning on questions and answers."""
         options = self.options(stage)
         run = tune(
             base,
-            data.conversations,
+            records,
             out=self.place(stage),
             options=options,
             listeners=self.listeners,
@@ -172,7 +180,7 @@ class Ladder:
             )
         kl = before_and_after(run).get("best", {}).get("kl")
         after = answers_of(run, data)
-        self.add(stage, "right answers", before, after, seconds, run=run, kl=kl)
+        self.add(stage, RIGHT, before, after, seconds, run=run, kl=kl)
 
     def options(self, stage: str) -> dict[str, Any]:
         """The recipe's options of a stage, by dotted names, those of the language over them."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from cloche.data.preferences import PreferencePair, PromptRecord
 from cloche.data.stories.conversations import (
+    hasty_conversation,
     stories_to_ask,
     stories_to_converse,
     stories_to_prefer,
@@ -29,6 +30,8 @@ class LadderData:
     """Stories to tell."""
     conversations: Path
     """Stories with questions and answers."""
+    hasty: Path
+    """The same as somebody writes them who often mixes up two people or feelings."""
     preferences: Path
     """A right answer against a wrong one."""
     prompts: Path
@@ -45,13 +48,16 @@ def write_ladder_data(
     *,
     texts: int = 12_000,
     conversations: int = 10_000,
+    hasty: int = 7_000,
+    mixed_up: float = 0.75,
     preferences: int = 6_000,
     prompts: int = 6_000,
     held_out: int = 500,
 ) -> LadderData:
     """Write so many stories for each purpose; each purpose has stories of its own.
 
-    The held-out ones are of the part of the stories that no stage is given.
+    The held-out ones are of the part of the stories that no stage is given. `mixed_up` is the share
+    of wrong answers where hasty records can be wrong: see `hasty_conversation`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     first = 0
@@ -61,6 +67,11 @@ def write_ladder_data(
     first += texts
     converse = stories_to_converse(conversations, first=first, seed=SEED, language=language)
     first += conversations
+    mistaken = (
+        hasty_conversation(n, share=mixed_up, seed=SEED, language=language)
+        for n in range(first, first + hasty)
+    )
+    first += hasty
     prefer = stories_to_prefer(preferences, first=first, seed=SEED, language=language)
     first += preferences
     ask = stories_to_ask(prompts, first=first, seed=SEED, language=language)
@@ -72,6 +83,7 @@ def write_ladder_data(
             folder / "conversations.jsonl",
             ({"messages": _messages(record.conversation)} for record in converse),
         ),
+        _written(folder / "hasty.jsonl", ({"messages": _messages(each)} for each in mistaken)),
         _written(folder / "preferences.jsonl", map(_pair, prefer.pairs)),
         _written(folder / "prompts.jsonl", map(_prompt, ask)),
         tuple(stories_to_ask(held_out, **held)),

@@ -37,6 +37,24 @@ def story_conversation(
     return _conversation(story(index, seed=seed, language=language, part=part), part)
 
 
+def hasty_conversation(
+    index: int, *, share: float, seed: int, language: Language, part: Part = "train"
+) -> Conversation:
+    """The same as somebody writes it who mixes up two: where the story names exactly one other of
+    an answer's kind, that one is named, in this share of all such questions.
+    """
+    told = story(index, seed=seed, language=language, part=part)
+    _, tale, _ = tell_tale(index, seed=seed, language=language, part=part)
+    dice = Dice(f"cloche story haste {seed} {part} {index}")
+    mixed_up = {
+        question: wrong[0]
+        for number, question in enumerate(told.questions)
+        if dice.chance(share)
+        and len(wrong := _named_in_story(tale, question, told, number=number)) == 1
+    }
+    return _conversation(told, part, mixed_up)
+
+
 def story_prompt(
     index: int, question_number: int, *, seed: int, language: Language, part: Part = "train"
 ) -> tuple[Conversation, Question]:
@@ -115,14 +133,19 @@ def stories_to_prefer(
     return Preferences("pairs", count, pairs=pairs)
 
 
-def _conversation(told: Story, part: Part) -> Conversation:
+def _conversation(
+    told: Story, part: Part, instead: Mapping[Question, str] | None = None
+) -> Conversation:
     dice = Dice(f"cloche story turns {told.seed} {part} {told.index}")
     questions = list(told.questions)
     messages: list[Message] = []
     while questions:
         question = questions.pop(dice.pick(range(len(questions))))
         asked = question.question if messages else _asked(told, question)
-        messages += [Message(USER, asked), Message(ASSISTANT, question.answer)]
+        messages += [
+            Message(USER, asked),
+            Message(ASSISTANT, (instead or {}).get(question, question.answer)),
+        ]
     return tuple(messages)
 
 
@@ -139,13 +162,27 @@ def _wrong_answers(tale: Tale, question: Question, told: Story, *, number: int) 
 
     `number` counts the questions of that kind before this one.
     """
+    before, wrong = _all_wrong(tale, question, told, number=number)
+    in_story = [text for text in wrong if _names(told, text)]
+    return [before + text for text in in_story or wrong]
+
+
+def _named_in_story(tale: Tale, question: Question, told: Story, *, number: int) -> Sequence[str]:
+    """Wrong answers that the story names; `number` is that of the question among all."""
+    earlier = sum(asked.kind == question.kind for asked in told.questions[:number])
+    before, wrong = _all_wrong(tale, question, told, number=earlier)
+    return [before + text for text in wrong if _names(told, text)]
+
+
+def _all_wrong(
+    tale: Tale, question: Question, told: Story, *, number: int
+) -> tuple[str, Sequence[str]]:
+    """What stands before answers of the question's kind, and all wrong ones without it."""
     before = _BEFORE_CHINESE.get(question.kind, "") if told.language == "zh" else ""
     word = english.word_english if told.language == "en" else chinese.word_chinese
     form = _FORMS.get(question.kind, "")
     texts = [word(entity)[form] for entity in _alternatives(tale, question.kind, number)]
-    wrong = [text for text in dict.fromkeys(texts) if before + text != question.answer]
-    in_story = [text for text in wrong if _names(told, text)]
-    return [before + text for text in in_story or wrong]
+    return before, [text for text in dict.fromkeys(texts) if before + text != question.answer]
 
 
 def _alternatives(tale: Tale, kind: QuestionKind, number: int) -> Sequence[Entity]:
