@@ -13,10 +13,9 @@ from cloche.generation.request import GenerationRequest
 if TYPE_CHECKING:
     from cloche.run import LM
 
-INTRODUCTION = (
-    "This model was trained to continue text; it has not been tuned to answer.\n"
-    "Type a beginning and it goes on. /help tells more; Ctrl-D ends."
-)
+UNTUNED = "This model was trained to continue text; it has not been tuned to answer."
+TUNED = "This model was tuned to answer, and continues text here, as --continue-text asks."
+INTRODUCTION = "Type a beginning and it goes on. /help tells more; Ctrl-D ends."
 HELP = """\
 What you type is put behind the text so far, and the model continues it.
   Enter          on an empty line: the model goes on by itself
@@ -30,10 +29,9 @@ What you type is put behind the text so far, and the model continues it.
 class Continuation:
     """The text so far, and how it goes on."""
 
-    introduction = INTRODUCTION
-
     def __init__(self, lm: "LM", asked: GenerationRequest) -> None:
         self.text = ""
+        self.introduction = f"{UNTUNED if lm.template is None else TUNED}\n{INTRODUCTION}"
         self._lm = lm
         self._asked = asked
         self._separator = self._first_known("\n", " ")

@@ -23,12 +23,15 @@ def held_out_report(run: Path, *, answers: int) -> Values:
         f"Held-out answers ({found.records} {found.part} records): {found.before:.4f} nats a "
         f"learned token before, {found.after:.4f} after ({found.change:+.1%}).",
         highlight=False,
+        soft_wrap=True,
     )
     for pair in found.answers:
-        console.print(f"\n[bold]{escape(pair.question)}[/bold]", highlight=False)
+        console.print(f"\n[bold]{escape(pair.question)}[/bold]", highlight=False, soft_wrap=True)
         for name, text in (("record", pair.expected), ("before", pair.before)):
-            console.print(f"  [dim]{name}:[/dim] {escape(text)}", highlight=False)
-        console.print(f"  [green]after:[/green]  {escape(pair.after)}", highlight=False)
+            console.print(f"  [dim]{name}:[/dim] {escape(text)}", highlight=False, soft_wrap=True)
+        console.print(
+            f"  [green]after:[/green]  {escape(pair.after)}", highlight=False, soft_wrap=True
+        )
     return {
         "held_out": {
             "part": found.part,

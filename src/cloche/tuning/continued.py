@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cloche.data.batches import Batch, SeededWindows, fixed_starts, require_length, training_windows
+from cloche.data.batches import Batch, SeededWindows, fixed_starts, training_windows
 from cloche.data.order import mix
 from cloche.data.prepare import PreparedText
+from cloche.errors import DataError, join_problems
 from cloche.evaluation.likelihood import mean_loss
 from cloche.planning.flops import flops_per_token
 from cloche.training.card import card_with
@@ -85,9 +86,7 @@ def _prepare(run: Path, options: TuneTextOptions, places: Places, telling: Telli
     old = None
     if options.replay.sources:
         old = _tokens(run / REPLAY, base, options, options.replay.sources, places, telling)
-    for prepared in filter(None, (new, old)):
-        require_length(prepared.train, context=context, part="training")
-        require_length(prepared.validation, context=context, part="validation")
+    require_windows(new, old, context=context)
     machine = measure_machine(options.train.device, options.train.precision)
     windows = max(1, len(new.train) // context)
     if old is not None:
@@ -121,6 +120,25 @@ def _prepare(run: Path, options: TuneTextOptions, places: Places, telling: Telli
         flops_per_token=flops_per_token(base.config),
         peak_flops=machine.flops_per_second,
     )
+
+
+def require_windows(new: PreparedText, old: PreparedText | None, *, context: int) -> None:
+    """DataError naming each part of either text that has no window and a next token."""
+    parts = [("the new text's training part", new.train)]
+    parts += [("the new text's validation part", new.validation)]
+    if old is not None:
+        parts += [("the replayed text's training part", old.train)]
+        parts += [("the replayed text's validation part", old.validation)]
+    short = [
+        f"{name} has {len(part.tokens):,} tokens, and a window of {context} needs {context + 1:,}"
+        for name, part in parts
+        if len(part.tokens) <= context
+    ]
+    if short:
+        problems = join_problems(short)
+        raise DataError(
+            f"{problems}. Use a smaller --tune.context, another --data.split, or more text"
+        )
 
 
 def replayed_batches(

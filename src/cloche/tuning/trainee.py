@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cloche.model.decoder import Decoder
 from cloche.model.lora import add_lora
 from cloche.model.lora_config import ALL_LINEAR, LoraConfig
+from cloche.planning.flops import parameter_count
 from cloche.training.machine import dtype_of
 from cloche.training.options import TrainOptions
 from cloche.training.snapshots import frozen
@@ -65,7 +66,7 @@ def make_trainee(
     config = lora_config(lora)
     layers = add_lora(model, config, seed=train.seed)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    total = sum(p.numel() for p in base.lm.model.parameters()) or trained
+    total = parameter_count(base.config)  # rounded weights are no parameters any more
     return Trainee(
         base,
         model,
