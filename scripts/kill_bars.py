@@ -181,26 +181,26 @@ def train(command: list[str], run: Path) -> None:
 
 
 def kill_now_and_then(
-    command: list[str], run: Path, chance: random.Random, *, seconds: float
+    command: list[str], run: Path, chance: random.Random, *, seconds: float, steps: int = STEPS
 ) -> list[str]:
     """Kill it once, now and then again; where each of the kills fell."""
     told = []
     again = True
     while again:
-        where = kill_once(command, run, chance, seconds=seconds)
+        where = kill_once(command, run, chance, seconds=seconds, steps=steps)
         again = where is not None and chance.random() < AGAIN
         told += [] if where is None else [where]
     return told
 
 
 def kill_once(
-    command: list[str], run: Path, chance: random.Random, *, seconds: float
+    command: list[str], run: Path, chance: random.Random, *, seconds: float, steps: int
 ) -> str | None:
     """Start it, kill it at a random moment, and say where that was; None if it ended before."""
     way = chance.choices(["moment", "step", "save"], [1, 2, 2])[0]
     moment = time.monotonic() + chance.uniform(0.3, 0.9) * seconds
     begun = steps_of(run)
-    step = chance.randint(begun, STEPS - 1) if begun < STEPS else STEPS
+    step = chance.randint(begun, steps - 1) if begun < steps else steps
     pause = chance.uniform(0.0, 0.05)
     alone = chance.random() < 0.5
     process = start(command, run)
