@@ -1,6 +1,7 @@
 """Going on with plain text: the share of old text, what is forgotten, kill and resume."""
 
 import hashlib
+from typing import Any
 
 import pytest
 import torch
@@ -184,7 +185,7 @@ def test_another_old_text_is_refused_on_resume(place, tmp_path):
     other = tmp_path / "other.txt"
     other.write_text(OLD)
     run = tmp_path / "run"
-    options = {"replay.sources": (str(other),)}
+    options: dict[str, Any] = {"replay.sources": (str(other),)}
     go_on(place, run, **options)
     assert go_on(place, run, resume=True, **options).finished
     with pytest.raises(RunError, match=r"replay\.share"):

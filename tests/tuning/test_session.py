@@ -3,6 +3,7 @@
 import io
 import json
 import os
+from typing import Any
 
 import pytest
 import torch
@@ -143,9 +144,14 @@ def test_a_disk_that_is_full_at_the_end_fails_and_keeps_what_was_saved(
 
 def test_a_tuning_that_runs_away_ends_with_an_error_and_what_was_saved_stays(place, tmp_path):
     run = tmp_path / "run"
-    options = {"train.steps": 60, "train.learning_rate": 9.0, "train.weight_decay": 0.5}
+    options: dict[str, Any] = {
+        "train.steps": 60,
+        "train.learning_rate": 9.0,
+        "train.weight_decay": 0.5,
+        "train.schedule": "constant",
+    }
     with pytest.raises(ClocheError, match=r"became .* at step \d+.*a smaller --train") as caught:
-        tune(place, run, **options, **{"train.schedule": "constant"})
+        tune(place, run, **options)
     assert "what was saved before stays" in str(caught.value)
     saved = list((run / "checkpoints").glob("step-*"))
     assert saved
