@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from cloche.cli.bench_generate import BenchGenerate, generate
+from cloche.cli.bench_tune import BenchTune, bench_tune
 from cloche.cli.environment import cache_folder
 from cloche.cli.parse import parse
 from cloche.errors import SettingError, join_problems
@@ -79,7 +80,12 @@ class BenchTrain:
 
 def main(arguments: list[str]) -> int:
     """Run one of the benchmarks."""
-    benchmarks = {"tokenize": BenchTokenize, "train": BenchTrain, "generate": BenchGenerate}
+    benchmarks = {
+        "tokenize": BenchTokenize,
+        "train": BenchTrain,
+        "tune": BenchTune,
+        "generate": BenchGenerate,
+    }
     if not arguments or arguments[0] in ("-h", "--help"):
         print(f"usage: cloche bench {{{','.join(benchmarks)}}} ...\n")
         for name, command in benchmarks.items():
@@ -92,6 +98,8 @@ def main(arguments: list[str]) -> int:
         return _train(command, rest[cut + 1 :])
     if name == "generate":
         return generate(parse(BenchGenerate, rest, prog="cloche bench generate"))
+    if name == "tune":
+        return bench_tune(parse(BenchTune, rest, prog="cloche bench tune"))
     if name == "tokenize":
         return _tokenize(parse(BenchTokenize, rest, prog="cloche bench tokenize"))
     raise SettingError(f"there is no cloche bench {name}; there are: {', '.join(benchmarks)}")
