@@ -30,6 +30,7 @@ from bad_input_cases import (
     write,
 )
 from bad_training_cases import TRAINING_CASES
+from bad_tuning_cases import TUNING_CASES
 from bad_weights_cases import CHOICE_CASES, EXPORT_CASES, FILE_CASES, IMPORT_CASES
 from bad_writing_cases import WRITING_CASES
 
@@ -195,6 +196,7 @@ WATCHED = {
     "Model files that come in": FILE_CASES,
     "Models that go out": EXPORT_CASES,
     "Pairs, families and published results": CHOICE_CASES,
+    "Tuning and alignment": TUNING_CASES,
 }
 """What is told of files, too: those that a command made, changed or removed and yet failed."""
 VARYING = (

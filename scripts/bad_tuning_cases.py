@@ -52,14 +52,17 @@ PROMPTS = [{"prompt": f"Is {n} even?", "answer": "Yes."} for n in range(20)]
 OWN_REWARD = """\
 import time
 
-def fails(answer, record):
+def fails(prompt, answer, record):
     return 1 / 0
 
-def nothing(answer, record):
+def nothing(prompt, answer, record):
     return float("nan")
+
+def sleeps(prompt, answer, record):
+    time.sleep(600)
 """
 TUNE = f"tune model data.json {ALPACA} {QUICK}"
-REWARDED = f"align grpo model data.json --align.template alpaca {QUICK} --rollout.max-tokens 4"
+REWARDED = f"align grpo model data.json --rollout.template alpaca {QUICK} --rollout.max-tokens 4"
 
 TUNING_CASES = [
     Case("A tuning without a model", "tune", nothing),
@@ -133,6 +136,11 @@ TUNING_CASES = [
     Case(
         "A reward function that gives no number",
         f"{REWARDED} --reward own.py:nothing",
+        both(records(*PROMPTS), write("own.py", OWN_REWARD)),
+    ),
+    Case(
+        "A reward function that hangs",
+        f"{REWARDED} --reward own.py:sleeps --rollout.reward-seconds 1",
         both(records(*PROMPTS), write("own.py", OWN_REWARD)),
     ),
 ]
