@@ -113,7 +113,15 @@ def read_command(
     if stored is None:
         return read
     values = {field.name: getattr(stored, field.name) for field in fields(stored)}
+    for name in values:
+        if isinstance(values[name], tuple) and _is_given(name, arguments):
+            values[name] = ()  # what is given several times would be put behind the stored ones
     return parse(command, arguments, prog=prog, default=command(**values))
+
+
+def _is_given(name: str, arguments: list[str]) -> bool:
+    option = f"--{name.replace('_', '-')}"
+    return any(each == option or each.startswith(f"{option}=") for each in arguments)
 
 
 def _ending(options: type[Any]) -> str:
