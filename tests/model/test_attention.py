@@ -191,6 +191,14 @@ def test_a_window_over_a_shared_beginning_counts_what_stands_between_in_the_text
     ]
 
 
+def test_layers_that_learn_behind_a_frozen_embedding_take_the_path_of_training():
+    hidden = torch.zeros(2, 6, 4)
+    assert self_attention_inputs(hidden, learns=True).plain
+    assert not self_attention_inputs(hidden).plain
+    with torch.no_grad():
+        assert not self_attention_inputs(hidden, learns=True).plain
+
+
 def attend(path: str, tensors: list[torch.Tensor], mask: dict) -> torch.Tensor:
     """What the queries gather by one of the paths under one of MASKS."""
     hidden = torch.zeros(2, 6, 4)

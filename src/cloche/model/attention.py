@@ -70,17 +70,20 @@ def self_attention_inputs(
     rotary: tuple[Tensor, Tensor] | None = None,
     cache: CacheView | None = None,
     watched: bool = False,
+    learns: bool = False,
     head_dim: int | None = None,
 ) -> AttentionInputs:
     """Inputs for tokens that look at one another: a decoder's with `causal`, else an encoder's.
 
-    `watched` says that someone wants to see the table of weights. `head_dim` lets flex attention
-    be chosen, which does not take every length of a head. `positions` are needed where `documents`
-    have a shared beginning, which in the row may lie far before what sees it.
+    `watched` says that someone wants to see the table of weights, `learns` that layers behind
+    `hidden` may have gradients although it has none itself, as over a frozen embedding. `head_dim`
+    lets flex attention be chosen, which does not take every length of a head. `positions` are
+    needed where `documents` have a shared beginning, which in the row may lie far before what sees
+    it.
     """
     if cache is not None and documents is not None:
         raise ValueError("a cache row holds one document: give `cache` or `documents`, not both")
-    plain = prefers_plain(hidden, dropout=dropout, watched=watched)
+    plain = prefers_plain(hidden, dropout=dropout, watched=watched, learns=learns)
     shared = AttentionInputs(plain, causal, None, None, dropout, rotary, cache)
     sparse = window is not None or documents is not None
     if sparse and not plain and prefers_flex(hidden, head_dim=head_dim, dropout=dropout):
@@ -302,15 +305,19 @@ def fused_attention(
 
 
 def prefers_plain(
-    hidden: Float[Tensor, "batch time dim"], *, dropout: float, watched: bool
+    hidden: Float[Tensor, "batch time dim"],
+    *,
+    dropout: float,
+    watched: bool,
+    learns: bool = False,
 ) -> bool:
-    """Whether a forward over `hidden` takes the plain path.
+    """Whether a forward over `hidden` takes the plain path; `learns` as in `self_attention_inputs`.
 
     It must where someone watches the weights, or drops them on a CPU, whose fused kernel cannot.
     It may where it is faster: training on short contexts on a CPU.
     """
     on_cpu = hidden.device.type == "cpu"
-    trains = torch.is_grad_enabled() and hidden.requires_grad
+    trains = torch.is_grad_enabled() and (learns or hidden.requires_grad)
     short = hidden.shape[1] <= PLAIN_TRAINING_CONTEXT.get(hidden.dtype, 0)
     return watched or (on_cpu and dropout > 0.0) or (on_cpu and trains and short)
 

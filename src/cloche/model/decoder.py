@@ -167,6 +167,7 @@ class Decoder(nn.Module):
                 rotary=rotary,
                 cache=cache,
                 watched=watched,
+                learns=self.training,
                 head_dim=self.config.head_dim,
             )
 
