@@ -205,7 +205,7 @@ VARYING = (
     (r"(?m)^  largest difference of logits \S+ ", "  largest difference of logits ... "),
     (r"cloche: \d+ tokens?, \d+ a second[^\n]*\n", ""),
     (r"(?m)^\d+\.\d s\. Next", "S s. Next"),
-    (r"cloche: compiling the kernels [^\n]*\n", ""),
+    (r"(?m)^(cloche: )?compiling the kernels [^\n]*\n", ""),
     (r", \d+ a second", ""),
 )
 """What differs from run to run, and what the document has instead."""

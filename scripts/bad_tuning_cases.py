@@ -1,6 +1,7 @@
 """Tunings and alignments that cannot be as asked, for `bad_input.py`."""
 
 import json
+import shutil
 from pathlib import Path
 
 import torch
@@ -12,29 +13,38 @@ from cloche.model.lora import LoraConfig, add_lora
 from cloche.model.presets import complete
 from cloche.text.bpe import train_bpe
 from cloche.weights.adapters import save_adapter
-from cloche.weights.checkpoint import save_checkpoint
+from cloche.weights.checkpoint import load_network, save_checkpoint
+from cloche.weights.identity import model_hash
 
 QUICK = "--train.steps 2 --train.precision float32 --train.trackers none"
 ALPACA = "--tune.template alpaca"
 
 
-def model(folder: Path) -> None:
+def model(folder: Path, *, seed: int = 0) -> None:
     """A tiny model that continues text, in `model`."""
     tokenizer = train_bpe([TEXT], vocab_size=290, rule="gpt-2")
     size = tokenizer.vocab_size
     config = complete(ModelOptions(), vocab_size=size, layers=1, width=32, context=256)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     built = build_model(config)
     save_checkpoint(folder / "model", model=built, config=config, tokenizer=tokenizer, card="")
 
 
-def foreign_adapter(folder: Path) -> None:
-    """The model, and in `poet` an adapter that was learned over another one."""
+def adapter(folder: Path) -> None:
+    """The model, and in `poet` an adapter over it."""
     model(folder)
-    config = complete(ModelOptions(), vocab_size=290, layers=1, width=32, context=256)
-    built, lora = build_model(config), LoraConfig(rank=2)
+    built, _ = load_network(folder / "model")
+    lora = LoraConfig(rank=2)
     add_lora(built, lora, seed=0)
-    save_adapter(folder / "poet", built, lora, base=folder / "model", base_hash="0" * 64)
+    base = folder / "model"
+    save_adapter(folder / "poet", built, lora, base=base, base_hash=model_hash(base))
+
+
+def foreign_adapter(folder: Path) -> None:
+    """The same, but the model has been replaced since."""
+    adapter(folder)
+    shutil.rmtree(folder / "model")
+    model(folder, seed=1)
 
 
 def records(*given: object, name: str = "data.json") -> Preparation:
@@ -122,7 +132,7 @@ TUNING_CASES = [
     Case(
         "An adapter whose name nobody gave",
         "generate model hello --adapters a=poet --adapter b",
-        foreign_adapter,
+        adapter,
     ),
     Case("A kind of alignment that is not there", "align dop model data.json", nothing),
     Case("Pairs that are all identical", f"align dpo model data.json {QUICK}", records(*PAIRS)),

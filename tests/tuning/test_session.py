@@ -179,6 +179,18 @@ def test_a_finished_tuning_resumes_to_itself(place, tmp_path):
     assert (run / "metrics.jsonl").read_bytes() == before
 
 
+def test_a_context_beyond_the_models_is_told_and_options_are_refused_all_at_once(place, tmp_path):
+    events = []
+    longer: dict[str, Any] = {"tune.context": 999}
+    run = tune(place, tmp_path / "run", listeners=[events.append], **longer).folder
+    said = "tune.context is 999, and the model looks at 256 tokens at most: 256 it is"
+    assert said in notices(events, warning=True)
+    assert "context = 256" in (run / "config.toml").read_text()
+    wrong: dict[str, Any] = {"method.method": "lora", "lora.rank": 0, "train.average": 0.9}
+    with pytest.raises(SettingError, match=r"(?s)2 settings.*lora\.rank.*train\.average"):
+        tune(place, tmp_path / "no", **wrong)
+
+
 def shown(unit, metrics):
     out = io.StringIO()
     terminal = Terminal(Console(file=out, width=200))

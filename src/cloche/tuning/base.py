@@ -97,7 +97,7 @@ def open_base(
         return base
     if not may_grow:
         raise SettingError(
-            f"the tokenizer of {source} has no {' and no '.join(missing)}, which the template "
+            f"the tokenizer of {source} has no {' and no '.join(missing)}, which "
             f"{found.name} needs, and adapters add no tokens: tune all weights (leave --lora out), "
             "or use --tune.template alpaca, which needs only an end-of-text token"
         )
@@ -121,6 +121,14 @@ def choose_template(asked: str, folder: Path, *, day: datetime | None = None) ->
     if own is None:
         return preset("chatml")
     return ChatTemplate(own, name=f"the chat template of {folder}", now=now)
+
+
+def context_for(base: Base, asked: int | None, *, warn: Callable[[str], None]) -> int:
+    """The tokens that are asked for, the model's context when not given; never more than that."""
+    most = base.config.context
+    if asked is not None and asked > most:
+        warn(f"tune.context is {asked}, and the model looks at {most} tokens at most: {most} it is")
+    return min(asked or most, most)
 
 
 def grown(base: Base, names: list[str]) -> Base:

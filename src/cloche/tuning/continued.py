@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from cloche.data.batches import Batch, SeededWindows, fixed_starts, training_windows
 from cloche.data.order import mix
 from cloche.data.prepare import PreparedText
-from cloche.errors import DataError, join_problems
+from cloche.errors import DataError
 from cloche.evaluation.likelihood import mean_loss
 from cloche.planning.flops import flops_per_token
 from cloche.training.card import card_with
@@ -30,7 +30,7 @@ from cloche.training.preparing import Places, Preparation
 from cloche.training.recomputing import recompute_blocks
 from cloche.training.start import TrainedRun
 from cloche.training.state import LoopState
-from cloche.tuning.base import Base, open_base
+from cloche.tuning.base import Base, context_for, open_base
 from cloche.tuning.options import RATES, with_usual_pace
 from cloche.tuning.session import Telling, Tuning, asked_options, run_tuning
 from cloche.tuning.start import default_folder, settled
@@ -81,7 +81,7 @@ def _prepare(run: Path, options: TuneTextOptions, places: Places, telling: Telli
         precision=method.bits if method.method == "qlora" else "float32",
         warn=telling.warn,
     )
-    context = min(options.tune.context or base.config.context, base.config.context)
+    context = context_for(base, options.tune.context, warn=telling.warn)
     new = _tokens(run, base, options, options.sources, places, telling)
     old = None
     if options.replay.sources:
@@ -135,9 +135,9 @@ def require_windows(new: PreparedText, old: PreparedText | None, *, context: int
         if len(part.tokens) <= context
     ]
     if short:
-        problems = join_problems(short)
         raise DataError(
-            f"{problems}. Use a smaller --tune.context, another --data.split, or more text"
+            f"too little text: {'; '.join(short)}. Use a smaller --tune.context, another "
+            "--data.split, or more text"
         )
 
 

@@ -13,7 +13,7 @@ from cloche.evaluation.likelihood import evaluation_mode
 from cloche.run import load
 from cloche.training.objectives import NextToken
 from cloche.tuning.answering import answer_all
-from cloche.tuning.base import Base, open_base
+from cloche.tuning.base import Base, context_for, open_base
 from cloche.tuning.options import TuneOptions
 from cloche.tuning.records import HeldRecords, read_held_records
 from cloche.tuning.session import Telling, read_tuning_options, run_day
@@ -93,7 +93,7 @@ def encoded_for(options: TuneOptions, telling: Telling | None = None) -> tuple[B
         options.sources,
         base,
         data=options.data,
-        context=min(options.tune.context or base.config.context, base.config.context),
+        context=context_for(base, options.tune.context, warn=telling.warn),
         learned=options.tune.loss,
         seed=options.train.seed,
         telling=telling,

@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from cloche.config import check, nest, with_values
+from cloche.config import nest, with_values
 from cloche.data.batches import Batch
 from cloche.errors import CheckpointError, RunError, SettingError, join_problems
 from cloche.training.distributed import World, this_launch
@@ -141,12 +141,12 @@ def asked_options(
         asked = overrides
     else:
         asked = with_values(stored or default, nest(overrides or {}), source="options")
-    check(asked)
     train: TrainOptions = asked.train  # pyright: ignore[reportAttributeAccessIssue]
-    find_device(train.device)
-    problems = [*missing_libraries(train.trackers), *meaningless_problems(train)]
+    problems = asked.problems()  # pyright: ignore[reportAttributeAccessIssue]
+    problems += [*missing_libraries(train.trackers), *meaningless_problems(train)]
     if problems:
         raise SettingError(join_problems(problems))
+    find_device(train.device)
     return asked
 
 

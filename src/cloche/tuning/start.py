@@ -24,7 +24,7 @@ from cloche.training.recomputing import recompute_blocks
 from cloche.training.start import TrainedRun
 from cloche.training.state import LoopState
 from cloche.tuning.answering import answer
-from cloche.tuning.base import Base, open_base
+from cloche.tuning.base import Base, context_for, open_base
 from cloche.tuning.distilling import Distillation, require_same_tokens
 from cloche.tuning.held_out import mean_answer_loss
 from cloche.tuning.options import RATES, TuneOptions, with_usual_pace
@@ -79,7 +79,7 @@ def _prepare(options: TuneOptions, telling: Telling) -> Tuning:
         day=telling.day,
         warn=telling.warn,
     )
-    context = min(options.tune.context or base.config.context, base.config.context)
+    context = context_for(base, options.tune.context, warn=telling.warn)
     held = read_held_records(
         options.sources,
         base,
