@@ -118,7 +118,7 @@ def test_all_that_is_wrong_is_told_at_once(capsys):
 def test_the_help_names_all_benchmarks(capsys):
     assert main(["bench", "--help"]) == 0
     shown = capsys.readouterr().out
-    assert "usage: cloche bench {tokenize,train,generate} ..." in shown
+    assert "usage: cloche bench {tokenize,train,tune,generate} ..." in shown
     assert "matrix-multiply peak" in shown
 
 
