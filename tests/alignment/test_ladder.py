@@ -15,6 +15,7 @@ from cloche.config import check, nest, read_toml, with_values
 from cloche.data.conversations import read_conversations
 from cloche.data.preferences import read_preferences, read_prompts
 from cloche.data.stories.conversations import hasty_conversation, story_conversation
+from cloche.data.stories.teller import Language
 from cloche.errors import RunError, SettingError
 from cloche.training.options import RunOptions
 from cloche.tuning.options import TuneOptions
@@ -37,7 +38,7 @@ def recipe():
     return read_toml(recipe_file("ladder"))
 
 
-def ladder(recipe, language="en"):
+def ladder(recipe, language: Language = "en"):
     return Ladder(Path("runs"), language, recipe, lambda: 0.0, lambda _rung: None)
 
 

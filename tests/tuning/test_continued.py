@@ -53,7 +53,7 @@ def place(tmp_path_factory):
     return folder
 
 
-def go_on(place, run, *, listeners=(), resume=False, replayed=True, **options):
+def go_on(place, run, *, listeners=(), resume=False, replayed: Any = True, **options):
     replay = REPLAY | {"replay.sources": (str(place / "old.txt"),)} if replayed else {}
     return tune_on_text(
         place / "base",

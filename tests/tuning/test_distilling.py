@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,8 +14,10 @@ from cloche.tuning.distilling import Distillation, require_same_tokens
 from cloche.tuning.options import DistillOptions
 
 
-def tiny_model(seed, *, width=32):
-    model = build_model(complete(ModelOptions(), vocab_size=13, layers=1, width=width, context=16))
+def tiny_model(seed, *, width=32) -> Any:
+    model: Any = build_model(
+        complete(ModelOptions(), vocab_size=13, layers=1, width=width, context=16)
+    )
     initialise(model, seed=seed)
     generator = torch.Generator().manual_seed(seed)
     torch.nn.init.normal_(model.lm_head.weight, std=0.3, generator=generator)

@@ -40,7 +40,7 @@ def place(tmp_path_factory):
     return folder
 
 
-def tune(place, run, *, listeners=(), resume=False, **options):
+def tune(place, run, *, listeners=(), resume: Any = False, **options):
     given = (place / "base", place / "records.json")
     asked = OPTIONS | options
     return cloche.tune(*given, out=run, options=asked, listeners=list(listeners), resume=resume)

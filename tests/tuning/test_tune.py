@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -39,7 +40,7 @@ def records(tmp_path):
     return write_records(tmp_path / "records.json")
 
 
-def tune(base, records, run, *, listeners=(), resume=False, **options):
+def tune(base, records, run, *, listeners: Any = (), resume: Any = False, **options: Any):
     return cloche.tune(
         base, records, out=run, options=QUICK | options, listeners=list(listeners), resume=resume
     )

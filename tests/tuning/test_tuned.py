@@ -1,4 +1,5 @@
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -18,9 +19,9 @@ from cloche.tuning.tuned import TunedModel
 HEAD = "lm_head.weight"
 
 
-def tiny_model(*, trained=(HEAD,)):
+def tiny_model(*, trained=(HEAD,)) -> Any:
     options = ModelOptions(tied=False)
-    model = build_model(complete(options, vocab_size=13, layers=2, width=32, context=16))
+    model: Any = build_model(complete(options, vocab_size=13, layers=2, width=32, context=16))
     initialise(model, seed=0)
     nn.init.normal_(model.lm_head.weight, std=0.1, generator=torch.Generator().manual_seed(0))
     for name, parameter in model.named_parameters():
@@ -59,7 +60,7 @@ def test_only_what_has_a_gradient_is_a_master_and_moves():
 
 def test_frozen_weights_lie_in_memory_once_where_they_are_not_saved():
     model = tiny_model()
-    compute = TunedModel(model, dtype=torch.bfloat16, kept=False)
+    compute: Any = TunedModel(model, dtype=torch.bfloat16, kept=False)
     assert compute.model is model
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
     assert {p.dtype for p in compute.masters.parameters()} == {torch.float32}
@@ -82,7 +83,7 @@ def test_a_model_that_is_saved_whole_keeps_its_frozen_weights_exactly():
 
 
 def test_masters_come_back_by_name():
-    compute = TunedModel(tiny_model(), dtype=torch.bfloat16, kept=False)
+    compute: Any = TunedModel(tiny_model(), dtype=torch.bfloat16, kept=False)
     saved = compute.trained_tensors()
     take_step(compute)
     compute.load(saved)
