@@ -14,7 +14,9 @@ import cloche
 import cloche.tuning.start as tuning_start
 import cloche.tuning.trainee as trainee
 from cloche.errors import CheckpointError, ClocheError, SettingError
+from cloche.plots import loss_curve
 from cloche.run import read_metrics
+from cloche.training import journal
 from cloche.training.events import Evaluated, Notice, RunStarted
 from cloche.training.machine import measure_machine
 from cloche.training.terminal import Terminal
@@ -28,6 +30,7 @@ def _machine_is_measured_once():
     machine = measure_machine("cpu", "float32")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tuning_start, "measure_machine", lambda *_: machine)
+        patch.setattr(journal, "loss_curve", lambda *_, **__: None)
         yield
 
 
@@ -51,7 +54,8 @@ def notices(events, *, warning=False):
     return "\n".join(found)
 
 
-def test_a_run_folder_holds_all_of_a_tuning(place, tmp_path):
+def test_a_run_folder_holds_all_of_a_tuning(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(journal, "loss_curve", loss_curve)
     run = tune(place, tmp_path / "run").folder
     assert (run / "loss.png").stat().st_size > 1000
     status = json.loads((run / "status.json").read_text())
