@@ -82,6 +82,14 @@ def test_the_peak_is_measured_in_each_precision():
     assert min(exact["flops_per_second"], half["flops_per_second"]) > 1e6
 
 
+def test_a_process_computes_with_the_threads_it_is_told():
+    before = torch.get_num_threads()
+    try:
+        assert answers_of(setup_for("matmul", threads=before + 1))[0]["threads"] == before + 1
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_device_that_is_not_there_is_told():
     with pytest.raises(SettingError, match=r"tpu is not available here"):
         answers_of(setup_for("textbook", device="tpu"))

@@ -124,7 +124,7 @@ def test_the_help_names_all_benchmarks(capsys):
 
 def test_an_unknown_benchmark_names_those_there_are(capsys):
     assert main(["bench", "tarin"]) == 2
-    assert "there are: tokenize, train, generate" in capsys.readouterr().err
+    assert "there are: tokenize, train, tune, generate" in capsys.readouterr().err
 
 
 def test_what_stands_after_two_dashes_goes_to_cloche_train(monkeypatch, capsys):

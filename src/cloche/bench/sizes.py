@@ -61,6 +61,8 @@ class TrainerSetup:
     optimizer: str = "adamw"
     compile: str = "on"
     device: str = "cpu"
+    threads: int | None = None
+    """torch's own choice when not given."""
 
 
 def find_sizes(names: str) -> list[BenchSize]:

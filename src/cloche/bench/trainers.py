@@ -176,6 +176,8 @@ def serve(requests: Iterator[str], answer: Callable[[dict[str, Any]], None]) -> 
     device = find_device(values["device"])
     size = BenchSize(**values["size"])
     setup = TrainerSetup(**{**values, "size": size, "device": device})
+    if setup.threads is not None:
+        torch.set_num_threads(setup.threads)
     if setup.side == MATMUL:
         serve_peaks(device, requests, answer)
         return

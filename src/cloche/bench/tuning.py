@@ -174,7 +174,7 @@ def bench_tuning(conditions: Conditions, *, tell: Tell) -> TuningResult:
         for setup in conditions.setups(records):
             side = sides[setup.name] = stack.enter_context(TunerProcess(setup))
             tell(f"{setup.name} is ready after {side.about['start_seconds']:.1f} s")
-        machine = TrainerSetup(MATMUL, SIZES["0.8M"], batch=1)
+        machine = TrainerSetup(MATMUL, SIZES["0.8M"], batch=1, threads=conditions.threads)
         peaks = stack.enter_context(TrainerProcess(machine))
         work = {name: partial(_seconds, side, conditions.steps) for name, side in sides.items()}
         matmul = {f"{MATMUL} {p}": partial(_tera, peaks, p) for p in conditions.precisions}
