@@ -101,6 +101,7 @@ def test_a_report_has_every_rung(tmp_path):
 
 
 def test_a_ladder_is_not_climbed_over_another_one(tmp_path):
+    (tmp_path / "zh").mkdir()
     with pytest.raises(RunError, match="climbed from the ground"):
         demo(["ladder", "--out", str(tmp_path)])
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from cloche.data.batches import IGNORED
 from cloche.data.example_order import ExampleOrder, Order
-from cloche.data.examples import Example, common_beginning, lay_out, pack, sequence_sums
+from cloche.data.examples import Example, common_beginning, families, lay_out, pack, sequence_sums
 from cloche.errors import DataError
 from cloche.evaluation.cross_entropy import summed_cross_entropy
 from cloche.model.build import build_model
@@ -109,6 +109,44 @@ def test_what_is_learned_from_the_first_token_on_is_not_shared():
     one = example(8, seed=1)
     assert common_beginning([one, one]) == 0
     assert common_beginning([one]) == 0
+
+
+def answers_to(prompt_seed, *lengths):
+    """Answers of these lengths to one prompt of 12 tokens."""
+    prompt = np.random.default_rng(prompt_seed).integers(0, 23, 12)
+    found = []
+    for length in lengths:
+        answer = np.random.default_rng((prompt_seed, length)).integers(0, 23, length)
+        ids = np.concatenate([prompt, answer])
+        found.append(Example(ids, np.arange(len(ids)) >= 12))
+    return found
+
+
+def test_a_prompt_of_several_answers_is_read_once_for_all_of_them():
+    first, second, alone = answers_to(1, 3, 2, 4), answers_to(2, 2, 5), answers_to(3, 3)
+    examples = [first[0], second[0], alone[0], first[1], second[1], first[2]]
+    batch = lay_out(examples, row_tokens=40)
+    assert batch.documents is not None
+    shared = (batch.documents == SHARED).sum(dim=1).tolist()
+    assert sorted(shared) == [0, 11, 11]
+    assert batch.inputs.numel() < sum(len(each.ids) - 1 for each in examples)
+    found = []
+    for row_tokens in (40, 1):
+        model = tiny_model()
+        batch = lay_out(examples, row_tokens=row_tokens)
+        hidden = model.hidden(batch.inputs, positions=batch.positions, documents=batch.documents)
+        summed_cross_entropy(model, hidden, batch.targets).backward()
+        found.append([p.grad for p in model.parameters() if p.grad is not None])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_families_are_answers_to_one_prompt_and_all_others_stay_together():
+    first, second = answers_to(1, 3, 2), answers_to(2, 2, 5)
+    examples = [first[0], *answers_to(3, 4), second[0], first[1], *answers_to(4, 2), second[1]]
+    found = [sorted(family) for family in families(examples)]
+    assert sorted(found[:-1]) == [[0, 3], [2, 5]]
+    assert found[-1] == [1, 4]
 
 
 def test_no_example_of_a_row_sees_another():

@@ -7,6 +7,7 @@ each.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -49,38 +50,95 @@ class ExampleBatch(Batch):
     """Examples in the batch."""
 
 
+@dataclass(frozen=True)
+class _Row:
+    """Examples that lie behind one another, after what all of them begin with."""
+
+    begun: int
+    """Inputs that stand once, for all."""
+    numbers: Sequence[int]
+    """Places of the examples."""
+
+
 def lay_out(examples: Sequence[Example], *, row_tokens: int = ROW_TOKENS) -> ExampleBatch:
     """The examples, packed into rows of at most the longest one's tokens, or of `row_tokens`.
 
-    What all of them begin with, such as a template's system message, stands once in each row, for
-    all examples in it. With `row_tokens` 1 each example has a row of its own. The numbers of
-    `documents` are the places in `examples`, whatever row an example lies in.
+    What all examples of a row begin with, such as a template's system message, or the prompt of
+    several answers, stands in it once, for all of them. With `row_tokens` 1 each example has a row
+    of its own. The numbers of `documents` are the places in `examples`, whatever row an example
+    lies in.
     """
-    packed = row_tokens > 1
-    begun = common_beginning(examples) if packed else 0
-    lengths = [len(example.ids) - 1 - begun for example in examples]
-    rows = pack(lengths, row_tokens - begun) if packed else [[n] for n in range(len(examples))]
-    width = begun + max(sum(lengths[number] for number in row) for row in rows)
-    shape = (len(rows), width)
-    inputs = np.zeros(shape, np.int64)
-    targets = np.full(shape, IGNORED, np.int64)
-    positions = np.zeros(shape, np.int64)
-    documents = np.full(shape, len(examples), np.int64)
-    inputs[:, :begun], documents[:, :begun] = examples[0].ids[:begun], SHARED
-    positions[:, :begun] = np.arange(begun)
-    for place, row in enumerate(rows):
-        begin = begun
-        for number in row:
-            example, span = examples[number], slice(begin, begin + lengths[number])
-            ids, learned = example.ids[begun:], example.learned[begun:]
-            inputs[place, span] = ids[:-1]
-            targets[place, span] = np.where(learned[1:], ids[1:], IGNORED)
-            positions[place, span] = np.arange(begun, begun + lengths[number])
-            documents[place, span] = number
-            begin += lengths[number]
-    return ExampleBatch(
-        *map(torch.from_numpy, (inputs, targets, positions, documents)), count=len(examples)
+    inputs = [len(example.ids) - 1 for example in examples]
+    if row_tokens == 1:
+        rows = [_Row(0, [number]) for number in range(len(examples))]
+    else:
+        together = _rows_of(examples, range(len(examples)), row_tokens)
+        apart = [
+            row for family in families(examples) for row in _rows_of(examples, family, row_tokens)
+        ]
+        rows = min(together, apart, key=lambda rows: len(rows) * _width(rows, inputs))
+    shape = (len(rows), _width(rows, inputs))
+    laid = ExampleBatch(
+        torch.zeros(shape, dtype=torch.int64),
+        torch.full(shape, IGNORED),
+        torch.zeros(shape, dtype=torch.int64),
+        torch.full(shape, len(examples)),
+        count=len(examples),
     )
+    for place, row in enumerate(rows):
+        _fill(laid, place, row, examples)
+    return laid
+
+
+def families(examples: Sequence[Example]) -> list[list[int]]:
+    """Places of the examples, in groups that have half of their inputs in common, or more.
+
+    As the answers to one prompt have. An example that is like no other is a group by itself.
+    """
+    order = sorted(range(len(examples)), key=lambda number: examples[number].ids.tolist())
+    found = [[order[0]]]
+    for before, number in pairwise(order):
+        pair = [examples[before], examples[number]]
+        shorter = min(len(example.ids) - 1 for example in pair)
+        if 2 * common_beginning(pair) >= shorter:
+            found[-1].append(number)
+        else:
+            found.append([number])
+    alone = [group[0] for group in found if len(group) == 1]
+    several = [group for group in found if len(group) > 1]
+    return [*several, alone] if alone else several
+
+
+def _rows_of(examples: Sequence[Example], numbers: Sequence[int], row_tokens: int) -> list[_Row]:
+    """Some of the examples in rows, each of which has the beginning that all of them share."""
+    begun = common_beginning([examples[number] for number in numbers])
+    lengths = [len(examples[number].ids) - 1 - begun for number in numbers]
+    packed = pack(lengths, max(1, row_tokens - begun))
+    return [_Row(begun, [numbers[place] for place in row]) for row in packed]
+
+
+def _width(rows: Sequence[_Row], inputs: Sequence[int]) -> int:
+    """Tokens of the longest row."""
+    return max(row.begun + sum(inputs[n] - row.begun for n in row.numbers) for row in rows)
+
+
+def _fill(laid: ExampleBatch, place: int, row: _Row, examples: Sequence[Example]) -> None:
+    """Write a row's examples into its place."""
+    assert laid.positions is not None, "made by lay_out"
+    assert laid.documents is not None, "made by lay_out"
+    begun = row.begun
+    laid.inputs[place, :begun] = torch.from_numpy(examples[row.numbers[0]].ids[:begun])
+    laid.positions[place, :begun] = torch.arange(begun)
+    laid.documents[place, :begun] = SHARED
+    begin = begun
+    for number in row.numbers:
+        ids, learned = examples[number].ids[begun:], examples[number].learned[begun:]
+        end = begin + len(ids) - 1
+        laid.inputs[place, begin:end] = torch.from_numpy(ids[:-1])
+        laid.targets[place, begin:end] = torch.from_numpy(np.where(learned[1:], ids[1:], IGNORED))
+        laid.positions[place, begin:end] = torch.arange(begun, begun + len(ids) - 1)
+        laid.documents[place, begin:end] = number
+        begin = end
 
 
 def common_beginning(examples: Sequence[Example]) -> int:
