@@ -158,7 +158,8 @@ def _files(given: Sequence[str | Path]) -> tuple[SourceFile, ...]:
     if other:
         raise TextError(
             f"records are read from .json, .jsonl and .parquet (.gz or .zst may stand behind the "
-            f"first two), and {', '.join(other[:5])} is none: rename or convert it"
+            f"first two), and {', '.join(other[:5])} is none: rename or convert it. Plain "
+            "text is learned by cloche train, and by cloche tune --task text"
         )
     return files
 
