@@ -35,7 +35,7 @@ FEW = {"texts": 8, "conversations": 6, "hasty": 6, "preferences": 5, "prompts": 
 
 @pytest.fixture(scope="module")
 def recipe():
-    return read_toml(recipe_file("ladder"))
+    return read_toml(recipe_file("ladder", verb="demo"))
 
 
 def ladder(recipe, language: Language = "en"):
@@ -79,9 +79,9 @@ def test_each_stage_gets_stories_of_its_own_in_a_form_that_is_read(tmp_path, lan
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_hasty_records_are_wrong_where_two_can_be_mixed_up_and_nowhere_else(language):
     which = {"seed": 1, "language": language}
-    careful = [story_conversation(n, **which) for n in range(150)]
-    always = [hasty_conversation(n, share=1.0, **which) for n in range(150)]
-    never = [hasty_conversation(n, share=0.0, **which) for n in range(150)]
+    careful = [story_conversation(n, **which) for n in range(70)]
+    always = [hasty_conversation(n, share=1.0, **which) for n in range(70)]
+    never = [hasty_conversation(n, share=0.0, **which) for n in range(70)]
     assert never == careful
     wrong = total = 0
     for right, mixed in zip(careful, always, strict=True):
@@ -109,7 +109,7 @@ def test_a_ladder_is_not_climbed_over_another_one(tmp_path):
 @pytest.mark.bars
 def test_all_rungs_are_climbed_in_small(tmp_path, recipe, capsys):
     lines = []
-    for line in recipe_file("ladder").read_text().splitlines():
+    for line in recipe_file("ladder", verb="demo").read_text().splitlines():
         name = line.partition(" =")[0].strip('"')
         small = {
             "train.steps": 4,

@@ -89,7 +89,13 @@ def test_a_tiny_model_learns_to_write_one_letter(place, tmp_path, kind):
 
 
 @pytest.mark.parametrize(
-    ("kind", "method"), [("grpo", {}), ("grpo", LORA), ("ppo", {}), ("ppo", LORA)]
+    ("kind", "method"),
+    [
+        ("grpo", LORA),
+        ("ppo", {}),
+        pytest.param("grpo", {}, marks=pytest.mark.bars),
+        pytest.param("ppo", LORA, marks=pytest.mark.bars),
+    ],
 )
 def test_a_run_killed_in_the_middle_of_a_round_goes_on_to_the_same_bytes(
     place, tmp_path, kind, method

@@ -144,7 +144,7 @@ def test_guesses_from_the_text_change_no_text(precision, tokenizer):
     check_schedules(Kernels(precision), tokenizer, count=4, guesser=PromptLookup())
 
 
-@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("int8", marks=pytest.mark.bars)])
 def test_guesses_of_a_smaller_model_change_no_text(precision, tokenizer):
     draft = DraftModel(ModelForward(tiny_model(seed=8), rows=ROWS, capacity=CONTEXT))
     check_schedules(Kernels(precision), tokenizer, count=4, guesser=draft)

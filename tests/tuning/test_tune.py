@@ -6,11 +6,14 @@ import torch
 from tiny_base import QUICK, bytes_of, make_base, write_records
 
 import cloche
+from cloche.cli.train import recipe_file
+from cloche.config import check, read_toml, with_values
 from cloche.errors import CheckpointError, DataError, RunError, SettingError, TextError
 from cloche.run import read_metrics
 from cloche.text.messages import Message
 from cloche.training.events import Notice, StepDone
 from cloche.tuning.held_out import compare_held_out
+from cloche.tuning.options import TuneOptions
 from cloche.weights.adapters import load_adapter
 
 FULL = ("model.safetensors", "trainer/state.safetensors", "trainer/state.json")
@@ -246,3 +249,14 @@ def test_a_teacher_is_learned_from(tmp_path, base, records):
     assert rows[0]["train/teacher_kl"] < 0.05
     with pytest.raises(SettingError, match="another tokenizer"):
         tune(base, records, tmp_path / "bad", **{"distill.teacher": str(base)})
+
+
+def test_the_recipe_of_the_novel_is_the_notebooks():
+    values = read_toml(recipe_file("novel-tune", verb="tune"))
+    options = with_values(TuneOptions(), values, source="novel-tune")
+    check(options)
+    train = options.train
+    assert (train.batch, train.steps, train.learning_rate) == (8, 1000, 1e-4)
+    assert (train.eval_every, train.seed) == (10, 1337)
+    assert (options.tune.context, options.tune.loss) == (128, "all")
+    assert options.data.records == "1000:5001"

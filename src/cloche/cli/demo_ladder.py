@@ -47,7 +47,7 @@ class DemoLadder:
 def main(arguments: list[str]) -> int:
     """Climb, and say what each rung gained."""
     command = parse(DemoLadder, arguments, prog="cloche demo ladder")
-    recipe = read_toml(recipe_file(command.recipe))
+    recipe = read_toml(recipe_file(command.recipe, verb="demo"))
     from cloche.cli.demo import free_folder
 
     out = Path(command.out) if command.out else free_folder(Path("runs/ladder"))

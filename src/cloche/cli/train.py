@@ -144,11 +144,13 @@ def _with_defaults(command: Train, arguments: list[str]) -> Train:
     return command
 
 
-def recipe_file(name: str) -> Path:
-    """The recipe's file: a path, or the name of one that comes with the package."""
+def recipe_file(name: str, *, verb: str = "") -> Path:
+    """The recipe's file: a path, or the name of one that comes with the package for a verb; those
+    of `cloche train` when none is named.
+    """
     if Path(name).is_file():
         return Path(name)
-    folder = Path(__file__).parents[1] / "recipes"
+    folder = Path(__file__).parents[1] / "recipes" / verb
     packaged = {path.stem: path for path in folder.glob("*.toml")}
     if name not in packaged:
         known = ", ".join(sorted(packaged)) or "none"

@@ -98,7 +98,7 @@ def read_command(
             "run with --out"
         )
     if read.recipe is not None:
-        values = read_toml(recipe_file(read.recipe))
+        values = read_toml(recipe_file(read.recipe, verb="tune"))
         default = with_values(command(), values, source=f"recipe {read.recipe}")
         return parse(command, arguments, prog=prog, default=default)
     if not read.resume:

@@ -62,8 +62,8 @@ def encode_records(
         raise DataError(
             f"nothing is left to learn: within a context of {context} tokens no record reaches an "
             f"answer ({first.place} has {first.tokens} tokens, its answer begins at "
-            f"{first.first_learned}); use shorter records, or a larger --tune.context where the model "
-            "has one"
+            f"{first.first_learned}); use shorter records, or a larger --tune.context where the "
+            "model has one"
         )
     return EncodedRecords(tuple(examples), tuple(kept), tuple(counts))
 
