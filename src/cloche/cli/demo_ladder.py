@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
     from cloche.cli.demo import free_folder
 
     out = Path(command.out) if command.out else free_folder(Path("runs/ladder"))
-    languages: Sequence[Literal["en", "zh"]] = LANGUAGES[command.lang]
+    languages = list(LANGUAGES[command.lang])
     there = [out / language for language in languages if (out / language).exists()]
     if there:
         raise RunError(
