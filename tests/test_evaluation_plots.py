@@ -2,7 +2,7 @@
 
 import pytest
 
-from cloche.plots import intervals_chart, reliability_diagram
+from cloche.plots.charts import intervals_chart, reliability_diagram
 
 HOSTILE = "春/模型 $x_{$ <b>&_^\\"
 

@@ -5,13 +5,15 @@ import torch
 from torch import nn
 
 from cloche.model.attention import (
-    PLAIN_TRAINING_CONTEXT,
     Attention,
     CrossAttention,
     MultiHead,
-    cross_attention_inputs,
     fused_attention,
     plain_attention,
+)
+from cloche.model.attention_inputs import (
+    PLAIN_TRAINING_CONTEXT,
+    cross_attention_inputs,
     prefers_plain,
     self_attention_inputs,
 )
@@ -94,15 +96,14 @@ def test_the_plain_path_is_taken_where_it_must_or_is_faster():
     short = torch.zeros(1, 8, 4, requires_grad=True)
     limit = PLAIN_TRAINING_CONTEXT[torch.float32]
     long = torch.zeros(1, limit + 1, 4, requires_grad=True)
-    assert prefers_plain(short, dropout=0.0, watched=False)
-    assert not prefers_plain(long, dropout=0.0, watched=False)
-    assert prefers_plain(long.bfloat16(), dropout=0.0, watched=False)
-    assert prefers_plain(long, dropout=0.1, watched=False)
-    assert prefers_plain(long, dropout=0.0, watched=True)
+    assert prefers_plain(short, dropout=0.0)
+    assert not prefers_plain(long, dropout=0.0)
+    assert prefers_plain(long.bfloat16(), dropout=0.0)
+    assert prefers_plain(long, dropout=0.1)
     with torch.no_grad():
-        assert not prefers_plain(short, dropout=0.0, watched=False)
+        assert not prefers_plain(short, dropout=0.0)
     on_accelerator = torch.zeros(1, 8, 4, device="meta", requires_grad=True)
-    assert not prefers_plain(on_accelerator, dropout=0.1, watched=False)
+    assert not prefers_plain(on_accelerator, dropout=0.1)
 
 
 def config_of(heads: int) -> ModelConfig:
@@ -171,10 +172,28 @@ def test_self_attention_is_that_of_torch(mask, heads_):
     allowed = allowed_pairs(6, **{"documents": None, **mask}, device=hidden.device)
     barred = ~allowed.expand(2, heads_, 6, 6).flatten(0, 1)
     expected, _ = theirs(hidden, hidden, hidden, attn_mask=barred)
-    for watched in (True, False):
-        shared = self_attention_inputs(hidden, watched=watched, **mask)
-        assert shared.plain == watched
+    for learns in (True, False):
+        shared = self_attention_inputs(hidden, learns=learns, **mask)
+        assert shared.plain == learns
         torch.testing.assert_close(mine(hidden, shared), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("learns", [True, False], ids=["plain", "fused"])
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+def test_watching_attention_changes_no_number_and_tells_every_step(mask, learns):
+    attention, hidden = Attention(config_of(4), layer=0), torch.randn(2, 6, 32)
+    told: dict[str, torch.Tensor] = {}
+    watched = self_attention_inputs(hidden, learns=learns, watched=True, **mask)
+    unwatched = self_attention_inputs(hidden, learns=learns, **mask)
+    assert watched.plain == unwatched.plain == learns
+    seen = attention(hidden, watched, record=told.__setitem__)
+    assert torch.equal(seen, attention(hidden, unwatched, record=None))
+    scores = told["queries"] @ told["keys"].transpose(-2, -1) / told["queries"].shape[-1] ** 0.5
+    torch.testing.assert_close(told["scores"], scores)
+    torch.testing.assert_close(told["gathered"], told["weights"] @ told["values"])
+    allowed = allowed_pairs(6, **{"documents": None, **mask}, device=hidden.device)
+    expected = scores.masked_fill(~allowed, float("-inf")).softmax(-1)
+    torch.testing.assert_close(told["weights"], expected)
 
 
 def test_a_window_over_a_shared_beginning_counts_what_stands_between_in_the_text():
@@ -291,7 +310,7 @@ def test_a_window_of_one_is_the_token_itself():
 
 
 @pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize("watched", [False, True], ids=["fused", "plain"])
+@pytest.mark.parametrize("watched", [False, True], ids=["unwatched", "watched"])
 def test_cross_attention_is_that_of_torch(padded, watched):
     mine, theirs = cross_pair()
     target, memory = torch.randn(2, 5, 32), torch.randn(2, 7, 32)
@@ -305,6 +324,7 @@ def test_cross_attention_is_that_of_torch(padded, watched):
     keys, values = mine.project(memory)
     got = mine(target, keys, values, shared, record=told.__setitem__)
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
+    assert bool(told) == watched
     if watched:
         torch.testing.assert_close(told["weights"], weights, rtol=1e-4, atol=1e-6)
 

@@ -14,7 +14,7 @@ import cloche
 import cloche.tuning.start as tuning_start
 import cloche.tuning.trainee as trainee
 from cloche.errors import CheckpointError, ClocheError, SettingError
-from cloche.plots import loss_curve
+from cloche.plots.charts import loss_curve
 from cloche.run import read_metrics
 from cloche.training import journal
 from cloche.training.events import Evaluated, Notice, RunStarted

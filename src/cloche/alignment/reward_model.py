@@ -19,7 +19,7 @@ from cloche.errors import CheckpointError, RunError, TextError
 from cloche.model.lora import add_lora, merge_lora
 from cloche.model.scorer import Scorer, make_scorer
 from cloche.planning.flops import flops_per_token
-from cloche.plots import margin_histogram, reliability_diagram
+from cloche.plots.charts import margin_histogram, reliability_diagram
 from cloche.text.messages import ASSISTANT, USER, Conversation, Message
 from cloche.training.distributed import World, share_of_step
 from cloche.training.events import Listener

@@ -28,7 +28,7 @@ from cloche.evaluation.report import report_documents
 from cloche.model.build import parameter_count
 from cloche.model.config import ModelOptions
 from cloche.model.presets import MAX_NGRAMS, complete
-from cloche.plots import intervals_chart
+from cloche.plots.charts import intervals_chart
 from cloche.run import LM, load
 from cloche.text.ingest import Document
 from cloche.training.counted_model import count_model

@@ -20,7 +20,7 @@ from cloche.evaluation.measure import (
 from cloche.evaluation.report import SHORTLIST, Report, report_sources, report_validation
 from cloche.evaluation.surprisal import Surprisals, SurprisalSettings, write_json
 from cloche.evaluation.surprisal_page import write_page
-from cloche.plots import reliability_diagram
+from cloche.plots.charts import reliability_diagram
 from cloche.run import LM, load
 from cloche.text.sources import SourceFile, find_sources
 

@@ -16,7 +16,7 @@ from cloche.errors import CheckpointError, ClocheError, DataError, RunError, Set
 from cloche.planning.observations import Observations, RunRecord, Which, observe
 from cloche.planning.regression import FittedLaw, fit_law
 from cloche.planning.wording import format_count
-from cloche.plots import law_curves
+from cloche.plots.charts import law_curves
 from cloche.run import read_metrics
 from cloche.training.folder import CONFIG as RUN_CONFIG
 from cloche.training.folder import read_options

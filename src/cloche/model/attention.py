@@ -11,124 +11,16 @@ Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; grouped queries: 
 https://arxiv.org/abs/2010.04245
 """
 
-from dataclasses import dataclass, replace
-
-import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.attention.flex_attention import BlockMask
 
-from cloche.model.cache import CacheView
+from cloche.model.attention_inputs import AttentionInputs
 from cloche.model.config import ModelConfig
-from cloche.model.flex import (
-    prefers_flex,
-    sparse_attention,
-    sparse_cached_mask,
-    sparse_mask,
-)
-from cloche.model.masks import additive_bias, allowed_pairs, within_window
+from cloche.model.flex import sparse_attention
 from cloche.model.norms import RMSNorm
 from cloche.model.positions import rotate
 from cloche.model.record import Record
-
-PLAIN_TRAINING_CONTEXT = {torch.bfloat16: 512, torch.float32: 64}
-"""Longest context that the plain path trains faster on a CPU, whole training steps measured."""
-
-
-@dataclass(frozen=True)
-class AttentionInputs:
-    """What layers of one forward share, computed once; made by `self_attention_inputs` and
-    `cross_attention_inputs`.
-    """
-
-    plain: bool
-    """Whether the plain path is taken, see `prefers_plain`."""
-    causal: bool
-    """Where `allowed` is None: whether a token sees itself and all before it, or every one."""
-    allowed: Bool[Tensor, "#batch 1 #time keys"] | None
-    """True where a token may look; None where `causal` says all there is to say."""
-    bias: Float[Tensor, "#batch 1 #time keys"] | None
-    """0 where allowed, -inf elsewhere, in the compute dtype; for the plain path only."""
-    dropout: float = 0.0
-    """Share of attention weights dropped; 0 outside training."""
-    rotary: tuple[Tensor, Tensor] | None = None
-    """Cosines and sines in the compute dtype; None where positions are not rotary."""
-    cache: CacheView | None = None
-    blocks: BlockMask | None = None
-    """The mask as a list of blocks where flex attention serves; `allowed` is then None."""
-
-
-def self_attention_inputs(
-    hidden: Float[Tensor, "batch time dim"],
-    *,
-    documents: Int[Tensor, "batch time"] | None = None,
-    positions: Int[Tensor, "#batch time"] | None = None,
-    causal: bool = True,
-    window: int | None = None,
-    dropout: float = 0.0,
-    rotary: tuple[Tensor, Tensor] | None = None,
-    cache: CacheView | None = None,
-    watched: bool = False,
-    learns: bool = False,
-    head_dim: int | None = None,
-) -> AttentionInputs:
-    """Inputs for tokens that look at one another: a decoder's with `causal`, else an encoder's.
-
-    `watched` says that someone wants to see the table of weights, `learns` that layers behind
-    `hidden` may have gradients although it has none itself, as over a frozen embedding. `head_dim`
-    lets flex attention be chosen, which does not take every length of a head. `positions` are
-    needed where `documents` have a shared beginning, which in the row may lie far before what sees
-    it.
-    """
-    if cache is not None and documents is not None:
-        raise ValueError("a cache row holds one document: give `cache` or `documents`, not both")
-    plain = prefers_plain(hidden, dropout=dropout, watched=watched, learns=learns)
-    shared = AttentionInputs(plain, causal, None, None, dropout, rotary, cache)
-    sparse = window is not None or documents is not None
-    if sparse and not plain and prefers_flex(hidden, head_dim=head_dim, dropout=dropout):
-        blocks = _blocks(
-            hidden,
-            documents=documents,
-            positions=positions,
-            causal=causal,
-            window=window,
-            cache=cache,
-        )
-        return replace(shared, blocks=blocks)
-    if cache is not None:
-        allowed = within_window(cache.mask, cache.positions, window)
-    elif sparse or (causal and plain):
-        allowed = allowed_pairs(
-            hidden.shape[1],
-            documents=documents,
-            positions=None if documents is None else positions,
-            device=hidden.device,
-            causal=causal,
-            window=window,
-        )
-    else:
-        return shared
-    return replace(
-        shared, allowed=allowed, bias=additive_bias(allowed, hidden.dtype) if plain else None
-    )
-
-
-def cross_attention_inputs(
-    hidden: Float[Tensor, "batch time dim"],
-    *,
-    allowed: Bool[Tensor, "#batch 1 #time keys"] | None,
-    dropout: float = 0.0,
-    watched: bool = False,
-) -> AttentionInputs:
-    """Inputs for tokens (`hidden`, the target's) that look at a memory.
-
-    `allowed` is True where a target token (or each, with 1 for the time) may look, that is, not at
-    the memory's padding; None where it may look everywhere.
-    """
-    plain = prefers_plain(hidden, dropout=dropout, watched=watched)
-    bias = additive_bias(allowed, hidden.dtype) if plain and allowed is not None else None
-    return AttentionInputs(plain, False, allowed, bias, dropout)
 
 
 class MultiHead(nn.Module):
@@ -174,12 +66,19 @@ class MultiHead(nn.Module):
         *,
         record: Record | None,
     ) -> Float[Tensor, "batch time dim"]:
-        """What the queries find, by the path that `shared` names, projected back."""
+        """What the queries find, by the path that `shared` names, projected back.
+
+        Where someone watches, `record` is told `queries`, `keys` and `values` (as they meet:
+        turned by their positions), what `plain_attention` tells, and the `gathered` values.
+        """
+        watcher = record if shared.watched else None
+        if watcher is not None:
+            _tell(queries, keys, values, shared, record=watcher)
         if shared.blocks is not None:
             gathered = sparse_attention(queries, keys, values, blocks=shared.blocks)
         elif shared.plain:
             gathered = plain_attention(
-                queries, keys, values, bias=shared.bias, dropout=shared.dropout, record=record
+                queries, keys, values, bias=shared.bias, dropout=shared.dropout, record=watcher
             )
         else:
             gathered = fused_attention(
@@ -190,6 +89,8 @@ class MultiHead(nn.Module):
                 causal=shared.causal,
                 dropout=shared.dropout,
             )
+        if watcher is not None:
+            watcher("gathered", gathered)
         return self.o_proj(gathered.transpose(1, 2).flatten(2))
 
     def _split_heads(
@@ -304,47 +205,20 @@ def fused_attention(
     )
 
 
-def prefers_plain(
-    hidden: Float[Tensor, "batch time dim"],
+def _tell(
+    queries: Float[Tensor, "batch heads time head_dim"],
+    keys: Float[Tensor, "batch kv_heads keys head_dim"],
+    values: Float[Tensor, "batch kv_heads keys head_dim"],
+    shared: AttentionInputs,
     *,
-    dropout: float,
-    watched: bool,
-    learns: bool = False,
-) -> bool:
-    """Whether a forward over `hidden` takes the plain path; `learns` as in `self_attention_inputs`.
-
-    It must where someone watches the weights, or drops them on a CPU, whose fused kernel cannot.
-    It may where it is faster: training on short contexts on a CPU.
-    """
-    on_cpu = hidden.device.type == "cpu"
-    trains = torch.is_grad_enabled() and (learns or hidden.requires_grad)
-    short = hidden.shape[1] <= PLAIN_TRAINING_CONTEXT.get(hidden.dtype, 0)
-    return watched or (on_cpu and dropout > 0.0) or (on_cpu and trains and short)
-
-
-def _blocks(
-    hidden: Float[Tensor, "batch time dim"],
-    *,
-    documents: Int[Tensor, "batch time"] | None,
-    positions: Int[Tensor, "#batch time"] | None,
-    causal: bool,
-    window: int | None,
-    cache: CacheView | None,
-) -> BlockMask:
-    """The sparse mask of self-attention, with a cache or without."""
-    if cache is not None:
-        assert window is not None, "a cache without a window has a dense mask"
-        return sparse_cached_mask(cache.positions, keys=cache.mask.shape[-1], window=window)
-    batch, time, _ = hidden.shape
-    return sparse_mask(
-        batch,
-        time,
-        documents=documents,
-        positions=None if documents is None or positions is None else positions.expand(batch, -1),
-        causal=causal,
-        window=window,
-        device=hidden.device,
-    )
+    record: Record,
+) -> None:
+    """Tell what meets, and the table of weights where the path taken writes none."""
+    record("queries", queries)
+    record("keys", keys)
+    record("values", values)
+    if not shared.plain:
+        plain_attention(queries, keys, values, bias=shared.bias, record=record)
 
 
 def _head_norm(config: ModelConfig) -> nn.Module:

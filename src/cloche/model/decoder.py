@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from cloche.model.attention import Attention, AttentionInputs, self_attention_inputs
+from cloche.model.attention import Attention
+from cloche.model.attention_inputs import AttentionInputs, self_attention_inputs
 from cloche.model.cache import CacheView
 from cloche.model.config import ModelConfig
 from cloche.model.embedding import Embedding

@@ -16,10 +16,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from cloche.model.attention import (
-    Attention,
+from cloche.model.attention import Attention, CrossAttention
+from cloche.model.attention_inputs import (
     AttentionInputs,
-    CrossAttention,
     cross_attention_inputs,
     self_attention_inputs,
 )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cloche.errors import CheckpointError, RunError
-from cloche.plots import loss_curve
+from cloche.plots.charts import loss_curve
 from cloche.training.events import (
     CheckpointSaved,
     Evaluated,

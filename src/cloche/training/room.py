@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 
 from cloche.errors import SettingError
-from cloche.model.attention import PLAIN_TRAINING_CONTEXT
+from cloche.model.attention_inputs import PLAIN_TRAINING_CONTEXT
 from cloche.model.config import ModelConfig
 from cloche.planning.activations import Path
 from cloche.planning.available import available_memory

@@ -20,7 +20,7 @@ from cloche.errors import CheckpointError, DataError, RunError, SettingError
 from cloche.model.decoder import Decoder
 from cloche.model.scorer import make_scorer
 from cloche.planning.flops import flops_per_token
-from cloche.plots import confusion_chart
+from cloche.plots.charts import confusion_chart
 from cloche.run import LM, load
 from cloche.training.events import Listener
 from cloche.training.machine import allow_short_products, measure_machine

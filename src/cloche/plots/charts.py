@@ -1,21 +1,12 @@
-"""The one place that knows matplotlib: sizes, colours, fonts for Chinese, Japanese and Korean."""
+"""Charts of trainings and measurements: loss, laws, calibration, intervals, confusion, margins."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cloche.plots.canvas import name_axes, name_ticks
+
 TRAIN, VALIDATION, FAINT = "#2f6f4f", "#c2542d", "#b9cfc3"
-CJK_FONTS = (
-    "Noto Sans CJK SC",
-    "Noto Sans SC",
-    "Source Han Sans SC",
-    "WenQuanYi Zen Hei",
-    "WenQuanYi Micro Hei",
-    "PingFang SC",
-    "Microsoft YaHei",
-    "SimHei",
-    "Arial Unicode MS",
-)
 
 
 def loss_curve(
@@ -134,10 +125,7 @@ def intervals_chart(
         axes.annotate(
             f"{value:.4f}", (value, place), textcoords="offset points", xytext=(0, 7), ha="center"
         )
-    names = [_drawable(name) for name, _, _ in rows]
-    axes.set_yticks(range(len(rows)), [name for name, _ in names], parse_math=False)
-    for shown, (_, font) in zip(axes.get_yticklabels(), names, strict=True):
-        shown.set_fontname(font)
+    name_ticks(axes.yaxis, range(len(rows)), [name for name, _, _ in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel(label)
     _save(figure, path)
@@ -155,17 +143,13 @@ def confusion_chart(
     shares = [[count / max(sum(row), 1) for count in row] for row in counts]
     axes.imshow(shares, cmap="Greens", vmin=0.0, vmax=1.0)
     axes.grid(visible=False)
-    names = [_drawable(name) for name in classes]
     if len(classes) <= 20:
         for row, line in enumerate(counts):
             for column, count in enumerate(line):
                 color = "white" if shares[row][column] > 0.5 else "black"
                 axes.text(column, row, f"{count:,}", ha="center", va="center", color=color)
-        shown = [name for name, _ in names]
         for axis, angle in ((axes.xaxis, 45), (axes.yaxis, 0)):
-            axis.set_ticks(range(len(classes)), shown, rotation=angle, parse_math=False)
-            for label, (_, font) in zip(axis.get_ticklabels(), names, strict=True):
-                label.set_fontname(font)
+            name_ticks(axis, range(len(classes)), classes, angle=angle)
     axes.set_xlabel("taken for")
     axes.set_ylabel("is")
     _save(figure, path)
@@ -215,19 +199,5 @@ def _figure(title: str) -> tuple[Any, Any]:
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
-    shown, font = _drawable(title)
-    axes.set_title(shown, fontname=font, parse_math=False)
+    name_axes(axes, title=title)
     return figure, axes
-
-
-def _drawable(text: str) -> tuple[str, str | None]:
-    """The text, spelled out where no font here has its characters, and the font it needs."""
-    from matplotlib import font_manager
-
-    if not any(ord(character) > 0x2E7F for character in text):
-        return text, None
-    installed = {font.name for font in font_manager.fontManager.ttflist}
-    cjk = next((name for name in CJK_FONTS if name in installed), None)
-    if cjk is None:  # boxes would be worse than the name spelled out
-        return text.encode("unicode_escape").decode("ascii"), None
-    return text, cjk

@@ -1,0 +1,106 @@
+"""Every number of one forward pass, kept by its name.
+
+The ordinary model tells them as they arise (`record` of its forward), so there is no second model;
+and it takes the same path as when nobody watches, so the logits are the same bit by bit.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cloche.errors import RequestError
+from cloche.model.decoder import Decoder
+from cloche.model.seq2seq import EncoderDecoder
+from cloche.run import LM
+
+Wanted = Callable[[str], bool]
+
+
+@dataclass(frozen=True, eq=False)
+class Capture:
+    """What a model said inside while it read `ids`."""
+
+    ids: tuple[int, ...]
+    numbers: dict[str, Tensor]
+    """By name, such as "embedding", "layers.0.attention.weights", "layers.0.residual", "norm":
+    without the batch axis, in float32, on the CPU. See `cloche.model`: attention tells `queries`,
+    `keys`, `values`, `scores`, `masked_scores`, `weights`, `gathered` and its `output`; the MLP
+    its `neurons` and `output`."""
+    logits: Float[Tensor, "time vocab"]
+    """Of the token after each, in float32, on the CPU."""
+
+
+def everything(_name: str) -> bool:
+    """For `capture`: keep all that is told."""
+    return True
+
+
+def ending_in(*names: str) -> Wanted:
+    """For `capture`: keep what has one of these last parts, such as `attention.weights`."""
+    return lambda name: any(name == end or name.endswith("." + end) for end in names)
+
+
+@torch.no_grad()
+def capture(lm: LM, ids: Sequence[int], *, wanted: Wanted = everything) -> Capture:
+    """The numbers of one forward over `ids` whose names are `wanted`.
+
+    RequestError for a text without a token, or longer than the context.
+    """
+    check_length(lm, ids)
+    told = _Told(wanted)
+    device = next(lm.model.parameters()).device
+    logits = lm.model(torch.tensor([list(ids)], device=device), record=told)
+    return Capture(tuple(ids), told.numbers, logits[0].float().cpu())
+
+
+@torch.no_grad()
+def capture_translation(
+    model: EncoderDecoder, source: Sequence[int], target: Sequence[int]
+) -> Capture:
+    """The same for an encoder-decoder that reads a source and a target; `ids` are the target's.
+
+    Names begin with `encoder.` and `decoder.`; cross-attention's are `cross_attention.weights` and
+    so on.
+    """
+    told = _Told(everything)
+    device = next(model.parameters()).device
+    rows = [torch.tensor([list(ids)], device=device) for ids in (source, target)]
+    logits = model(rows[1], sources=rows[0], record=told)
+    return Capture(tuple(target), told.numbers, logits[0].float().cpu())
+
+
+def check_length(lm: LM, ids: Sequence[int]) -> None:
+    """RequestError for a text without a token, or longer than the context."""
+    if not ids:
+        raise RequestError("there is no token to look at: give a text")
+    if len(ids) > lm.config.context:
+        raise RequestError(
+            f"the text has {len(ids):,} tokens, and the model reads {lm.config.context:,} at once: "
+            "give a shorter one"
+        )
+
+
+def require_decoder(lm: LM, view: str) -> Decoder:
+    """The model, which has layers and attention; RequestError naming the view for another."""
+    if not isinstance(lm.model, Decoder):
+        raise RequestError(
+            f"a {lm.config.family} model has no {view} to look at: it has no layers. Its views are "
+            "tokens, embeddings, windows, next-token, parameters, training and memory"
+        )
+    return lm.model
+
+
+class _Told:
+    """Keeps what is told, if it is wanted."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self.wanted, self.numbers = wanted, {}
+
+    def __call__(self, name: str, numbers: Tensor) -> None:
+        if self.wanted(name):
+            kept = numbers[0] if numbers.shape[0] == 1 else numbers
+            # a view of a table that goes on being written to would change
+            self.numbers[name] = kept.detach().to("cpu", torch.float32, copy=True)
