@@ -140,10 +140,14 @@ def add_legend(axes: Any, theme: Theme, **given: Any) -> None:
 
 def cjk_font() -> str | None:
     """The first of `CJK_FONTS` that this system has."""
-    from matplotlib import font_manager
+    from matplotlib.font_manager import fontManager
 
-    installed = {font.name for font in font_manager.fontManager.ttflist}
-    return next((name for name in CJK_FONTS if name in installed), None)
+    if (found := _first_cjk()) is None:
+        # matplotlib remembers the fonts of its first day: one installed since is looked for
+        for path in _unknown_fonts():
+            fontManager.addfont(path)
+        found = _first_cjk()
+    return found
 
 
 def require_cjk_font() -> str:
@@ -196,6 +200,31 @@ def check_format(path: Path) -> None:
         raise SettingError(
             f"a picture's name ends in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, got {path.name}"
         )
+
+
+def _first_cjk() -> str | None:
+    from matplotlib.font_manager import fontManager
+
+    installed = {font.name for font in fontManager.ttflist}
+    return next((name for name in CJK_FONTS if name in installed), None)
+
+
+def _unknown_fonts() -> list[str]:
+    """Font files of the system that matplotlib has not read, but for those it cannot read."""
+    from matplotlib.font_manager import findSystemFonts, fontManager
+
+    known = {font.fname for font in fontManager.ttflist}
+    return [path for path in findSystemFonts() if path not in known and not _is_unreadable(path)]
+
+
+def _is_unreadable(path: str) -> bool:
+    """Whether it is a font of bitmaps or colours, which matplotlib cannot draw with."""
+    from matplotlib.ft2font import FT2Font
+
+    try:
+        return not FT2Font(path).scalable
+    except (OSError, RuntimeError):
+        return True
 
 
 def _page(svg: str, title: str, caption: str) -> str:
