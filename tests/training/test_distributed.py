@@ -89,11 +89,22 @@ def step_losses(run: Path) -> list[float]:
     return [row["train/loss"] for row in rows if "train/loss" in row]
 
 
+def layer_figures(run: Path) -> dict[str, float]:
+    """The last norms and update ratios by layer."""
+    found: dict[str, float] = {}
+    for row in map(json.loads, (run / "metrics.jsonl").read_text().splitlines()):
+        found |= {name: value for name, value in row.items() if name.count("/") > 1}
+    return found
+
+
 def assert_same(run: Path, reference: Path, *, rtol: float) -> None:
-    """The same losses, and weights that differ by no more than `rtol` of the largest."""
+    """The same losses and figures; weights that differ by no more than `rtol` of the largest."""
     found, expected = step_losses(run), step_losses(reference)
     assert found == pytest.approx(expected, rel=rtol)
     assert len(found) == STEPS
+    figures = layer_figures(reference)
+    assert {"train/grad_norm/layers.1", "train/update_ratio/layers.1"} <= figures.keys()
+    assert layer_figures(run) == pytest.approx(figures, rel=100 * rtol)
     weights, whole = (
         load_file(folder / "latest" / "model.safetensors") for folder in (run, reference)
     )

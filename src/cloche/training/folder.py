@@ -27,10 +27,12 @@ CHANGEABLE = frozenset(
         "train.checkpointing",
         "train.trackers",
         "train.statistics_every",
+        "train.keep",
         "train.skip_nonfinite",
     }
 )
-"""What may differ when a run goes on: where it is computed and who watches, not what is computed.
+"""What may differ when a run goes on: where it is computed, who watches and what is kept, not what
+is computed.
 Of the sources, the text is compared, not the names."""
 
 

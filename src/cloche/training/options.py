@@ -83,6 +83,8 @@ class TrainOptions:
     """Batches of fixed windows in an evaluation, of validation and training part each."""
     save_every: int | None = None
     """Steps from one checkpoint to the next; at each evaluation when not given."""
+    keep: int = 2
+    """How many of the newest checkpoints are kept, 2 at least; 0 keeps all. The best always is."""
     sample_tokens: int = 120
     """Length of the text written at each evaluation; 0 for none."""
     trackers: tuple[str, ...] = ("tensorboard",)
@@ -127,6 +129,7 @@ class TrainOptions:
             )
         if not 0 <= self.seed < 1 << 63:
             found.append(f"train.seed must be from 0 to 2^63 - 1, got {self.seed}")
+        found.extend(self._keeping_problems())
         found.extend(self._muon_problems())
         if not 0.0 <= self.average < 1.0:
             found.append(f"train.average must be in [0, 1), got {self.average}")
@@ -138,6 +141,14 @@ class TrainOptions:
                 "train.accumulate must divide it"
             )
         return found + tracker_problems(self.trackers) + self._schedule_problems()
+
+    def _keeping_problems(self) -> list[str]:
+        if self.keep == 0 or self.keep > 1:
+            return []
+        return [
+            "train.keep must be 0, for all checkpoints, or at least 2 (the one before stands in "
+            f"for a damaged one), got {self.keep}"
+        ]
 
     def _muon_problems(self) -> list[str]:
         found = []

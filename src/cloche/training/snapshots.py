@@ -53,7 +53,7 @@ def saving(
             special_ids=learned_special_ids(prepared),
         )
         link(run, folder, state)
-        prune(run, keep=2)
+        prune(run, keep=choice.options.train.keep)
 
     def save(state: LoopState) -> Callable[[], Path]:
         in_the_first(world, before_save)

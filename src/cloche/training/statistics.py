@@ -65,11 +65,14 @@ def norms_by_layer(names: Sequence[str], norms: Tensor) -> dict[str, float]:
     return {layer: math.sqrt(square) for layer, square in squares.items()}
 
 
-def gradient_metrics(gradients: Named) -> dict[str, float]:
-    """`train/grad_norm/LAYER` for each layer. Before clipping, which scales all alike."""
+def gradient_metrics(gradients: Named, *, factor: float = 1.0) -> dict[str, float]:
+    """`train/grad_norm/LAYER` for each layer. Before clipping, which scales all alike.
+
+    `factor` is what each number is still to be multiplied by, where the loss was scaled.
+    """
     named = dict(gradients)
     norms = norms_by_layer(list(named), tensor_norms(list(named.values())))
-    return {f"train/grad_norm/{layer}": norm for layer, norm in norms.items()}
+    return {f"train/grad_norm/{layer}": factor * norm for layer, norm in norms.items()}
 
 
 @torch.no_grad()

@@ -40,7 +40,7 @@ def take_step(training: Training, state: LoopState) -> StepDone | StepSkipped:
         state.step + 1, every=options.statistics_every, eval_every=options.eval_every or 1
     )
     if measured:
-        metrics |= gradient_metrics(compute.named_gradients())
+        metrics |= gradient_metrics(compute.named_gradients(), factor=compute.gradients.factor)
     norm = compute.clip_gradients(options.clip)
     if not (math.isfinite(loss) and math.isfinite(norm)):
         return _leave_out(training, state, parts, loss=loss, norm=norm)

@@ -310,7 +310,7 @@ class _Session:
             def write() -> Path:
                 write_model(folder, trainer, card)
                 link(self.run, folder, taken)
-                prune(self.run, keep=2)
+                prune(self.run, keep=tuning.options.train.keep)
                 return folder
 
             return write

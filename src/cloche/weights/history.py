@@ -72,8 +72,10 @@ def point(run: Path, name: Literal["best", "latest"], checkpoint: Path) -> None:
 def prune(run: Path, *, keep: int = 2) -> list[Path]:
     """Remove all but the newest `keep` checkpoints (2 at least); the removed ones are returned.
 
-    Those that `best` and `latest` lead to always stay.
+    0 keeps all. Those that `best` and `latest` lead to always stay.
     """
+    if not keep:
+        return []
     kept = {(run / name).resolve() for name in ("best", "latest")}
     candidates = list_checkpoints(run)[: -max(keep, 2)]
     removed = [folder for folder in candidates if folder.resolve() not in kept]
