@@ -21,7 +21,9 @@ VERBS = {
     "export": "write a model for other tools: a Hugging Face folder or a GGUF file, checked",
     "plan": "what a training would take: memory, time, cost, laws; fit a law to runs",
     "replay": "compute published results anew, and hold them beside the printed ones",
+    "learn": "lessons that run: list them, read one in the terminal, write it as a notebook",
     "bench": "time cloche against bare libraries on this machine",
+    "image": "draw pictures from words, by a pretrained diffusion model",
     "demo": "train on the built-in stories for a minute and read the result",
 }
 USER_ERROR, INTERRUPTED = 2, 130
