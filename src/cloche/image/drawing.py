@@ -119,7 +119,7 @@ def draw_image(
     settled = settle(painter, options)
     _warn_of_texts(prompt, options, painter, warn=warn)
     seed = secrets.randbits(32) if options.seed is None else options.seed
-    order = Order(prompt, options, settled, seed, start, report or _nobody)
+    order = Order(prompt, options, settled, seed, start, size, report or _nobody)
     loaded = time.perf_counter()
     pictures = tuple(paint(painter, order, files=files, warn=warn))
     return Drawing(
@@ -169,13 +169,23 @@ def _sized(
     """The picture to begin from, in the size that is drawn in, and that size where it is known."""
     own = own_size(folder)
     if start is None:
-        width, height = own or (None, None)
-        width, height = options.width or width, options.height or height
-        return None, None if width is None or height is None else (width, height)
+        return None, _asked_size(options, own)
     size = start_size(start.size, width=options.width, height=options.height, own=own)
     if start.size != size:
         tell(f"init is {start.width} x {start.height}, and is drawn in {size[0]} x {size[1]}")
     return fit_start(start, size), size
+
+
+def _asked_size(options: DrawingOptions, own: tuple[int, int] | None) -> tuple[int, int] | None:
+    """The size asked for, one side of it perhaps the model's own: pipelines want both or none."""
+    if options.width is None and options.height is None:
+        return own
+    if own is None and (options.width is None or options.height is None):
+        raise SettingError(
+            f"{options.model} does not say how large its own pictures are: give width and height"
+        )
+    width, height = own or (0, 0)
+    return options.width or width, options.height or height
 
 
 def _warn_of_texts(prompt: str, options: DrawingOptions, painter: Painter, *, warn: Say) -> None:

@@ -24,8 +24,8 @@ STORED_BYTES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16
 FLOATS = ("F64", "F32", "F16", "BF16")
 DECODER_TENSORS = 6
 """Of the decoder's widest layer at full size, how many are held at once: 3.7 to 6.1, measured."""
-LIBRARY_BYTES = 500_000_000
-"""A process that has loaded diffusers and transformers, measured."""
+LIBRARY_BYTES = 300_000_000
+"""What diffusers and transformers add to a process that has torch, measured."""
 HALF_MARK = f".{HALF}"
 
 

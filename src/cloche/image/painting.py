@@ -59,6 +59,8 @@ class Order:
     """Of the first picture."""
     start: Any | None
     """Pillow's image to begin from, in its size."""
+    size: tuple[int, int] | None
+    """Width and height; None where they are the model's own, and unknown."""
     report: Callable[[StepDone], None]
 
 
@@ -121,6 +123,7 @@ def _paint_batch(
         order.settled,
         prompts=[order.prompt] * len(seeds),
         start=order.start,
+        size=order.size,
         callback=note_step,
     )
     # on the CPU wherever it is computed: a seed means the same noise on every device

@@ -63,6 +63,7 @@ def arguments_for(
     *,
     prompts: list[str],
     start: Any | None,
+    size: tuple[int, int] | None,
     callback: Callable[..., Any],
 ) -> dict[str, Any]:
     """What the pipeline is called with for these prompts, of which each gives one picture."""
@@ -74,11 +75,11 @@ def arguments_for(
         "negative_prompt": None if options.negative is None else [options.negative] * len(prompts),
         "output_type": "np",
     }
-    width, height = options.width, options.height
     if start is not None:
         given["image"] = [start] * len(prompts)
-        width, height = start.size if "width" in painter.takes else (None, None)
-    given |= {"width": width, "height": height}
+    asked = start is not None or options.width is not None or options.height is not None
+    if asked and size is not None and "width" in painter.takes:
+        given |= {"width": size[0], "height": size[1]}
     if "callback_on_step_end" in painter.takes:
         given["callback_on_step_end"] = callback
     return {name: value for name, value in given.items() if value is not None}
