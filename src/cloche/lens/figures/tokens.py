@@ -17,7 +17,9 @@ WIDTH, MARGIN = 648.0, 24.0
 
 _CHINESE = {
     "Tokens, by how much each surprised the model": "词元及其使模型惊讶的程度",
-    "{run} · tokens: {tokens:,} · mean surprisal: {mean} nats": "{run} · {tokens:,} 个词元 · 平均惊讶度：{mean} 纳特",
+    "{run} · tokens: {tokens:,} · mean surprisal: {mean} nats": (
+        "{run} · {tokens:,} 个词元 · 平均惊讶度：{mean} 纳特"
+    ),
     "the first {shown:,} are drawn": "仅画出前 {shown:,} 个",
     "in a box: token, id, nats": "框内：词元、编号、纳特",
     "surprisal (nats)": "惊讶度（纳特）",
