@@ -21,6 +21,7 @@ VERBS = {
     "export": "write a model for other tools: a Hugging Face folder or a GGUF file, checked",
     "plan": "what a training would take: memory, time, cost, laws; fit a law to runs",
     "replay": "compute published results anew, and hold them beside the printed ones",
+    "lens": "see what a model sees: tokens, attention, layers, trainings, as numbers and pictures",
     "learn": "lessons that run: list them, read one in the terminal, write it as a notebook",
     "bench": "time cloche against bare libraries on this machine",
     "image": "draw pictures from words, by a pretrained diffusion model",

@@ -8,6 +8,7 @@ import html
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,8 +28,7 @@ CJK_FONTS = (
     "SimHei",
     "Arial Unicode MS",
 )
-FIRST_CJK = 0x2E7F
-"""Characters above it are in no font that matplotlib brings along."""
+FIRST_PRINTED = 0x20
 
 
 @dataclass(frozen=True)
@@ -165,15 +165,16 @@ def require_cjk_font() -> str:
 def drawable(text: str) -> tuple[str, list[str]]:
     """The text and the fonts it needs, the first before the next.
 
-    Characters that no font here has are spelled out: a box would be worse.
+    A character that no font here has is spelled out, as \\u0e01: a box would be worse.
     """
     fonts = ["DejaVu Sans"]
-    if not any(ord(character) > FIRST_CJK for character in text):
-        return text, fonts
-    font = cjk_font()
-    if font is None:
-        return text.encode("unicode_escape").decode("ascii"), fonts
-    return text, [*fonts, font]
+    foreign = {character for character in text if not _has(fonts[0], character)}
+    if foreign and (font := cjk_font()) is not None:
+        fonts.append(font)
+        foreign = {character for character in foreign if not _has(font, character)}
+    for character in foreign:
+        text = text.replace(character, character.encode("unicode_escape").decode("ascii"))
+    return text, fonts
 
 
 def save_figure(figure: Any, path: Path, *, title: str = "", caption: str = "") -> None:
@@ -200,6 +201,20 @@ def check_format(path: Path) -> None:
         raise SettingError(
             f"a picture's name ends in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, got {path.name}"
         )
+
+
+def _has(font: str, character: str) -> bool:
+    """Whether the font draws the character; line ends and the like need no drawing."""
+    return ord(character) < FIRST_PRINTED or ord(character) in _characters_of(font)
+
+
+@lru_cache(maxsize=8)
+def _characters_of(font: str) -> frozenset[int]:
+    from matplotlib import font_manager
+    from matplotlib.ft2font import FT2Font
+
+    path = font_manager.findfont(font_manager.FontProperties(family=[font]))
+    return frozenset(FT2Font(path).get_charmap())
 
 
 def _first_cjk() -> str | None:

@@ -1,0 +1,277 @@
+"""The options of each view of `cloche lens`, and how the view is asked for."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from cloche.cli.environment import cache_folder
+from cloche.cli.sampling import require_unicode, tell
+from cloche.cli.standard_input import standard_input
+from cloche.errors import RequestError, SettingError
+
+if TYPE_CHECKING:
+    from cloche.lens.view import View
+    from cloche.run import LM
+
+Text = Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="TEXT")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """How a view is shown, whichever it is."""
+
+    out: str | None = None
+    """Draw it to this file: .png, .svg, or .html (a page by itself); with --over-time .gif too."""
+    lang: Literal["en", "zh"] = "en"
+    """Language of the labels; zh needs a font with Chinese characters."""
+    theme: Literal["light", "dark"] = "light"
+    """Colours of the picture."""
+    json: bool = False
+    """Print one JSON object with all the numbers, and nothing else, on standard output."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfModel(Shown):
+    """A view of one model."""
+
+    checkpoint: str = "best"
+    """Which checkpoint of a run: best, latest, or a step."""
+    precision: Literal["auto", "float32", "bfloat16", "int8", "int4"] = "auto"
+    """How the weights are kept while they are looked at."""
+    over_time: bool = False
+    """The same view at every checkpoint of the run, side by side, or as an animation."""
+
+    def opened(self, run: str) -> "LM":
+        """The model that is looked at."""
+        return opened(run, checkpoint=self.checkpoint, precision=self.precision)
+
+    def see(self, lm: "LM") -> "View":
+        """The view of an opened model."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfText(OfModel):
+    """A view of one model reading a text."""
+
+    text: Text = None
+    """What the model reads; - reads it from standard input."""
+
+    def required_text(self) -> str:
+        """The text, which must have been given."""
+        if self.text is None:
+            raise RequestError("this view needs a text: give it in quotes, or - for standard input")
+        return read_text(self.text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens(OfText):
+    """A text as the model reads it: its tokens, ids and bytes, and how much each surprised it."""
+
+    def see(self, lm: "LM") -> "View":
+        """The view of an opened model."""
+        from cloche.lens.tokens import see_tokens
+
+        return see_tokens(lm, self.required_text())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embeddings(OfModel):
+    """The table of token vectors: norms, nearest neighbours of tokens, all in two dimensions."""
+
+    tokens: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Tokens whose neighbours are shown, as texts (␣ stands for a space) or #ids such as #42."""
+    neighbours: int = 10
+    """How many of each."""
+
+    def see(self, lm: "LM") -> "View":
+        """The view of an opened model."""
+        from cloche.lens.embeddings import see_embeddings
+
+        named = [_token(given) for given in self.tokens]
+        return see_embeddings(lm, named, neighbours=self.neighbours)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Positions(OfModel):
+    """How the model tells places apart: learned, sinusoidal or rotary, as table and as curves."""
+
+    length: int | None = None
+    """Places that are shown; the context, up to a readable number, when not given."""
+
+    def see(self, lm: "LM") -> "View":
+        """The view of an opened model."""
+        from cloche.lens.positions import see_positions
+
+        return see_positions(lm, length=self.length)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attention(OfText):
+    """Where each head looks: all layers and heads; or, with --layer and --head, one in stages."""
+
+    layer: int | None = None
+    """One layer, counted from 0."""
+    head: int | None = None
+    """One head of it: queries, keys, scores, masked, weights, times values."""
+    seed: int = 0
+    """Of the random tokens that the induction score is measured on."""
+
+    def see(self, lm: "LM") -> "View":
+        """The view of an opened model."""
+        from cloche.lens.attention import see_attention
+
+        return see_attention(
+            lm, self.required_text(), layer=self.layer, head=self.head, seed=self.seed
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Residual(OfText):
+    """The residual stream: its norms by layer, and what each layer would say (logit lens)."""
+
+    top: int = 5
+    """Likeliest tokens kept at each place."""
+
+    def see(self, lm: "LM") -> "View":
+        """The view of an opened model."""
+        from cloche.lens.residual import see_residual
+
+        return see_residual(lm, self.required_text(), top=self.top)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows(OfText):
+    """What a training learns from: each context, and the token that follows it."""
+
+    context: int = 8
+    """Tokens of a window."""
+    count: int = 8
+    """Windows that are kept."""
+
+    def see(self, lm: "LM") -> "View":
+        """The view of an opened model."""
+        from cloche.lens.windows import see_windows
+
+        return see_windows(lm, self.required_text(), context=self.context, count=self.count)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NextToken(OfText):
+    """What comes next: probabilities, what each sampling rule removes, and the seeded pick."""
+
+    temperature: float = 1.0
+    """Below 1 sharper, above 1 flatter; 0 takes the likeliest."""
+    top_k: int | None = None
+    """Keep so many likeliest."""
+    top_p: float | None = None
+    """Keep the fewest that reach this probability together."""
+    min_p: float | None = None
+    """Keep those at least so likely, as a share of the likeliest."""
+    seed: int | None = None
+    """Of the pick; without one, nothing is picked."""
+    top: int = 10
+    """Bars that are drawn."""
+
+    def see(self, lm: "LM") -> "View":
+        """The view of an opened model."""
+        from cloche.lens.next_token import see_next_token
+
+        return see_next_token(
+            lm,
+            self.required_text(),
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            min_p=self.min_p,
+            seed=self.seed,
+            top=self.top,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters(OfModel):
+    """The tree of the model's weights: shapes, counts, bytes, shares."""
+
+    def see(self, lm: "LM") -> "View":
+        """The view of an opened model."""
+        from cloche.lens.parameters import see_parameters
+
+        return see_parameters(lm)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory(OfModel):
+    """What was learned by heart: surprise on the training text against one it has never seen."""
+
+    training: str | None = None
+    """A file with text that the model learned from; the run's own when not given."""
+    held_out: str | None = None
+    """A file with text that it did not; the run's validation part when not given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Two(Shown):
+    """Two models on one text: where probabilities moved, and how far the weights did."""
+
+    text: Text = None
+    """What both read; - reads it from standard input."""
+    other: Annotated[str | None, tyro.conf.arg(name="with")] = None
+    """The other run, checkpoint or model folder: this one's changes against RUN are shown."""
+    checkpoint: str = "best"
+    """Which checkpoint of runs: best, latest, or a step."""
+    other_checkpoint: str | None = None
+    """The same for the other; as --checkpoint when not given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(Shown):
+    """How trainings went: losses, learning rate, norms of gradients, samples; several at once."""
+
+    others: Annotated[tuple[str, ...], tyro.conf.arg(name="with")] = ()
+    """Further runs, drawn over the first."""
+    metrics: tuple[str, ...] = ()
+    """Metrics by name, as in metrics.jsonl, in place of the usual ones."""
+
+
+def opened(run: str, *, checkpoint: str, precision: str) -> "LM":
+    """The model of a run, with its warnings on standard error."""
+    from cloche.run import load
+
+    return load(
+        run,
+        checkpoint=checkpoint,
+        precision=precision,
+        warn=tell,
+        kernels=cache_folder() / "kernels",
+    )
+
+
+def read_text(given: str) -> str:
+    """What was typed, or what stands in standard input."""
+    if given != "-":
+        require_unicode(given, what="the text")
+        return given
+    with standard_input() as path:
+        if path is None:
+            raise RequestError("- reads standard input, and nothing is piped in")
+        return read_file(str(path))
+
+
+def read_file(path: str) -> str:
+    """The text of a file, in whatever encoding."""
+    from cloche.text.given import text_of_sources
+    from cloche.text.sources import find_sources
+
+    return "".join(text_of_sources(find_sources([path])).pieces())
+
+
+def _token(given: str) -> str | int:
+    """#42 is the token with that id; ␣ stands for a space, which a shell's user cannot see."""
+    if given.startswith("#") and len(given) > 1:
+        try:
+            return int(given[1:])
+        except ValueError as exc:
+            raise SettingError(f"a token by its id is written #42, got {given!r}") from exc
+    return given.replace("␣", " ")
