@@ -24,7 +24,6 @@ from cloche.plots.canvas import Theme, name_axes, new_figure, write_in
 
 WORDS = {
     **STAGE_WORDS,
-    "attention: who looks (down) at whom (across)": "注意力：纵向是查询的词元，横向是被看的词元",
     "{head} · entropy {entropy} · before {before} · induction {induction}": (
         "{head} · 熵 {entropy} · 前一词元 {before} · 归纳 {induction}"
     ),

@@ -17,13 +17,12 @@ from cloche.lens.wording import Language, Words
 from cloche.plots.canvas import Theme, dress, name_axes, name_ticks, write_in
 
 WORDS = {
+    "attention: who looks (down) at whom (across)": "注意力：纵向是查询的词元，横向是被看的词元",
     "layer": "层",
     "head": "头",
     "layer {layer}": "第 {layer} 层",
     "layer {layer}, head {head}": "第 {layer} 层，第 {head} 头",
     "head {head}": "第 {head} 头",
-    "looks": "查询",
-    "is looked at": "被看",
     "weight": "权重",
     "entropy, of the largest": "熵，与最大值之比",
     "weight on the token before": "前一词元的权重",

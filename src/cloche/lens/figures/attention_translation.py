@@ -2,6 +2,7 @@
 source; each kind is drawn as that of a single text is.
 """
 
+import math
 from typing import Any
 
 from cloche.lens.attention_maps import HeadMaps
@@ -30,6 +31,8 @@ TITLES = {
     "decoder": "decoder: the target looks at what came before",
     "cross": "cross: the target looks at the source",
 }
+ACROSS = 4
+"""Maps of one layer that stand side by side."""
 SIDE = 3.2
 """Inches of a map whose tokens are named."""
 
@@ -42,7 +45,7 @@ def make_figure(view: TranslationAttentionView, lang: Language, theme: Theme) ->
         theme,
         width=max(_width(maps) for maps in view.kinds.values()),
         height=sum(heights) + 0.6,
-        title=view.provenance.run + broken_note(list(view.kinds.values()), words),
+        title=_title(view, words),
     )
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     for part, (kind, maps) in zip(parts, view.kinds.items(), strict=True):
@@ -58,6 +61,11 @@ def make_figure(view: TranslationAttentionView, lang: Language, theme: Theme) ->
     return figure
 
 
+def _title(view: TranslationAttentionView, words: Words) -> str:
+    said = words("attention: who looks (down) at whom (across)")
+    return f"{view.provenance.run} · {said}{broken_note(list(view.kinds.values()), words)}"
+
+
 def _draw(part: Any, maps: HeadMaps, *, theme: Theme, words: Words) -> None:
     if maps.stages is not None:
         *panels, last = part.subplots(2, 4).flat
@@ -66,8 +74,11 @@ def _draw(part: Any, maps: HeadMaps, *, theme: Theme, words: Words) -> None:
     elif len(maps.layers) > 1:
         draw_sheet(part, part.subplots(), maps, theme=theme, words=words)
     else:
-        grid, image = part.subplots(1, len(maps.heads), squeeze=False), None
-        for number, axes in enumerate(grid[0]):
+        rows, columns = _grid(maps)
+        grid, image = part.subplots(rows, columns, squeeze=False), None
+        for axes in grid.flat[len(maps.heads) :]:
+            axes.set_visible(False)
+        for number, axes in enumerate(grid.flat[: len(maps.heads)]):
             image = draw_map(axes, maps, (0, number), theme=theme, inches=SIDE * 0.7)
             name_axes(axes, title=words("head {head}", head=maps.heads[number]))
             axes.title.set_fontsize(9)
@@ -78,14 +89,23 @@ def _height(maps: HeadMaps) -> float:
     """Inches for one kind."""
     if maps.stages is not None:
         return 2 * (INCHES + 1.3)
-    return sheet_sides(maps)[1] * _cell(maps) + 1.0 if len(maps.layers) > 1 else SIDE + 0.8
+    if len(maps.layers) > 1:
+        return sheet_sides(maps)[1] * _cell(maps) + 1.0
+    return _grid(maps)[0] * SIDE + 0.8
 
 
 def _width(maps: HeadMaps) -> float:
     if maps.stages is not None:
         return 4 * (INCHES + 1.3)
-    across = sheet_sides(maps)[0] * _cell(maps) if len(maps.layers) > 1 else SIDE * len(maps.heads)
-    return max(7.0, across + 1.8)
+    if len(maps.layers) > 1:
+        return max(7.0, sheet_sides(maps)[0] * _cell(maps) + 1.8)
+    return max(7.0, _grid(maps)[1] * SIDE + 1.8)
+
+
+def _grid(maps: HeadMaps) -> tuple[int, int]:
+    """Rows and columns of the maps of one layer."""
+    columns = min(ACROSS, len(maps.heads))
+    return math.ceil(len(maps.heads) / columns), columns
 
 
 def _cell(maps: HeadMaps) -> float:

@@ -140,6 +140,7 @@ def _draw_norms(axes: Any, view: ResidualView, *, theme: Theme, words: Words) ->
         axes.plot(layers, np.median(norms, axis=1), color=colour, label=words(name), marker=mark)
         axes.plot(layers, norms[:, 0], color=colour, linestyle=":", marker=mark, linewidth=1)
     dress(axes, theme)
+    axes.set_xlim(-0.5, len(layers) - 0.5)
     _scale(axes, [norms for _, norms in lines])
     name_axes(
         axes,
