@@ -1,5 +1,6 @@
 """Pipelines of a few thousand numbers, built from configuration, in the shapes that are common."""
 
+import importlib
 import json
 import warnings
 from pathlib import Path
@@ -57,10 +58,13 @@ def make_encoder(tokenizer: Any, *, projected: bool) -> Any:
     return (CLIPTextModelWithProjection if projected else CLIPTextModel)(config)
 
 
-def make_decoder() -> Any:
-    from diffusers.models import AutoencoderKL
+def diffusers() -> Any:
+    """The library, whose names are loaded at first use: type checkers do not see them."""
+    return importlib.import_module("diffusers")
 
-    return AutoencoderKL(
+
+def make_decoder() -> Any:
+    return diffusers().AutoencoderKL(
         block_out_channels=(8, 8, 8, 8),
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
@@ -70,9 +74,7 @@ def make_decoder() -> Any:
 
 
 def make_unet(**more: Any) -> Any:
-    from diffusers.models import UNet2DConditionModel
-
-    return UNet2DConditionModel(
+    return diffusers().UNet2DConditionModel(
         sample_size=SIDE // 8,
         layers_per_block=1,
         block_out_channels=CHANNELS,
@@ -86,18 +88,16 @@ def make_unet(**more: Any) -> Any:
 
 def save_sd(folder: Path) -> Path:
     """Stable Diffusion's shape: one text encoder."""
-    from diffusers.pipelines.stable_diffusion import StableDiffusionPipeline
-    from diffusers.schedulers import DDIMScheduler
 
     tokenizer = make_tokenizer(folder / "words")
-    pipeline = StableDiffusionPipeline(
+    pipeline = diffusers().StableDiffusionPipeline(
         vae=make_decoder(),
         text_encoder=make_encoder(tokenizer, projected=False),
         tokenizer=tokenizer,
         unet=make_unet(cross_attention_dim=32),
-        scheduler=DDIMScheduler(),
-        safety_checker=None,  # pyright: ignore[reportArgumentType]
-        feature_extractor=None,  # pyright: ignore[reportArgumentType]
+        scheduler=diffusers().DDIMScheduler(),
+        safety_checker=None,
+        feature_extractor=None,
         requires_safety_checker=False,
     )
     pipeline.save_pretrained(folder / "sd")
@@ -106,12 +106,10 @@ def save_sd(folder: Path) -> Path:
 
 def save_sdxl(folder: Path) -> Path:
     """SDXL's shape, under turbo's name: two text encoders; sizes are told as times are."""
-    from diffusers.pipelines.stable_diffusion_xl import StableDiffusionXLPipeline
-    from diffusers.schedulers import EulerAncestralDiscreteScheduler
 
     tokenizer = make_tokenizer(folder / "words")
     time_width = 8
-    pipeline = StableDiffusionXLPipeline(
+    pipeline = diffusers().StableDiffusionXLPipeline(
         vae=make_decoder(),
         text_encoder=make_encoder(tokenizer, projected=False),
         text_encoder_2=make_encoder(tokenizer, projected=True),
@@ -123,7 +121,7 @@ def save_sdxl(folder: Path) -> Path:
             addition_time_embed_dim=time_width,
             projection_class_embeddings_input_dim=6 * time_width + 32,
         ),
-        scheduler=EulerAncestralDiscreteScheduler(timestep_spacing="trailing"),
+        scheduler=diffusers().EulerAncestralDiscreteScheduler(timestep_spacing="trailing"),
     )
     out = folder / "sdxl-turbo"
     pipeline.save_pretrained(out)
