@@ -15,7 +15,7 @@ from cloche.lens.over_time import Frame, OverTimeView
 from cloche.lens.wording import Language, Words, check_language
 from cloche.plots.canvas import Theme, drawable, new_figure, theme_named
 
-ENDINGS = (".gif", ".html")
+ANIMATIONS = (".gif", ".html")
 DPI = 100
 SCRIPT = """
 const frames = document.querySelectorAll("figure"), slider = document.querySelector("input");
@@ -46,7 +46,7 @@ def animate(
     Each stays for so many seconds. SettingError for another ending, language or theme.
     """
     target = Path(path)
-    if target.suffix.lower() not in ENDINGS:
+    if target.suffix.lower() not in ANIMATIONS:
         raise SettingError(f"an animation's name ends in .gif or .html, got {target.name}")
     if not 0.02 <= seconds <= 3600:
         raise SettingError(f"seconds must be from 0.02 to 3600, got {seconds}")
