@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: setup demo test check bars clean
+.PHONY: setup demo test check bars site clean
 
 setup: .venv/.complete
 
@@ -39,6 +39,15 @@ check: setup
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/size_budgets.py
+	$(BIN)/python scripts/reference.py --check
+
+.venv/.docs: .venv/.complete
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[docs,notebook]'
+	@touch $@
+
+# MODEL=FOLDER names a pretrained model for the lessons that look at one.
+site: .venv/.docs .venv/.font
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/site.py $(if $(MODEL),--model $(MODEL))
 
 bars: setup
 	$(BIN)/python scripts/bars.py
