@@ -106,7 +106,7 @@ def _no_view(run: str, rest: list[str]) -> int:
 
 def _check(command: Shown) -> None:
     """What can be found wrong before a model is opened."""
-    from cloche.lens.over_time_formats import ANIMATIONS
+    from cloche.lens.over_time_animation import ANIMATIONS
     from cloche.lens.wording import check_language
     from cloche.plots.canvas import check_format
 
@@ -127,6 +127,11 @@ def _see(command: Shown, run: str) -> "View":
     if isinstance(command, Two):
         return _see_two(command, run)
     assert isinstance(command, OfModel), "all others are of one model"
+    if isinstance(command, Attention):
+        from cloche.evaluation.translation import is_translator
+
+        if is_translator(run, checkpoint=command.checkpoint):
+            return _see_translation(command, run)
     see = partial(_see_memory, command, run) if isinstance(command, Memory) else command.see
     if command.over_time:
         from cloche.lens.over_time import see_over_time
@@ -135,6 +140,22 @@ def _see(command: Shown, run: str) -> "View":
             raise SettingError("--over-time looks at every checkpoint: leave --checkpoint out")
         return see_over_time(Path(run), see, precision=command.precision, warn=tell)
     return see(command.opened(run))
+
+
+def _see_translation(command: Attention, run: str) -> "View":
+    from cloche.evaluation.translation import load_translator
+    from cloche.lens.attention_translation import see_translation_attention
+
+    if command.over_time:
+        raise SettingError("--over-time shows models that continue text: leave it out here")
+    return see_translation_attention(
+        load_translator(run, precision=command.precision, checkpoint=command.checkpoint, warn=tell),
+        command.required_text(),
+        command.target,
+        layer=command.layer,
+        head=command.head,
+        kind=command.kind,
+    )
 
 
 def _see_two(command: Two, run: str) -> "View":
@@ -164,9 +185,14 @@ def _see_memory(command: Memory, run: str, lm: "LM") -> "View":
 
 def _draw(view: "View", command: Shown) -> None:
     from cloche.lens.drawing import draw
+    from cloche.lens.over_time import OverTimeView
+    from cloche.lens.over_time_animation import ANIMATIONS, animate
 
     assert command.out is not None, "only called where a file was named"
-    path = draw(view, command.out, lang=command.lang, theme=command.theme)
+    if isinstance(view, OverTimeView) and Path(command.out).suffix in ANIMATIONS:
+        path = animate(view, command.out, lang=command.lang, theme=command.theme)
+    else:
+        path = draw(view, command.out, lang=command.lang, theme=command.theme)
     tell(f"drew {path}")
 
 

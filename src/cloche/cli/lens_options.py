@@ -117,11 +117,19 @@ class Attention(OfText):
     """One head of it: queries, keys, scores, masked, weights, times values."""
     seed: int = 0
     """Of the random tokens that the induction score is measured on."""
+    target: str | None = None
+    """Of a model that translates: the target for the source TEXT; its own when not given."""
+    kind: Literal["encoder", "decoder", "cross"] | None = None
+    """Of a model that translates: one kind of its attention; all three when not given."""
 
     def see(self, lm: "LM") -> "View":
         """The view of an opened model."""
         from cloche.lens.attention import see_attention
 
+        if self.target is not None or self.kind is not None:
+            raise SettingError(
+                f"--target and --kind are for models that translate, and {lm.folder} continues text"
+            )
         return see_attention(
             lm, self.required_text(), layer=self.layer, head=self.head, seed=self.seed
         )
@@ -133,12 +141,14 @@ class Residual(OfText):
 
     top: int = 5
     """Likeliest tokens kept at each place."""
+    positions: int = 16
+    """Places, the last of the text, at which each layer is asked."""
 
     def see(self, lm: "LM") -> "View":
         """The view of an opened model."""
         from cloche.lens.residual import see_residual
 
-        return see_residual(lm, self.required_text(), top=self.top)
+        return see_residual(lm, self.required_text(), top=self.top, positions=self.positions)
 
 
 @dataclass(frozen=True, kw_only=True)

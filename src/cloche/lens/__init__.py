@@ -8,6 +8,7 @@ import importlib
 from typing import Any
 
 _PLACES = {
+    "animate": "cloche.lens.over_time_animation",
     "draw": "cloche.lens.drawing",
     "render": "cloche.lens.rendering",
     "see_attention": "cloche.lens.attention",
@@ -20,6 +21,7 @@ _PLACES = {
     "see_residual": "cloche.lens.residual",
     "see_tokens": "cloche.lens.tokens",
     "see_training": "cloche.lens.training",
+    "see_translation_attention": "cloche.lens.attention_translation",
     "see_two": "cloche.lens.two",
     "see_windows": "cloche.lens.windows",
 }

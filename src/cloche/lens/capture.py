@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cloche.errors import RequestError
 from cloche.model.decoder import Decoder
+from cloche.model.record import QuietRecord
 from cloche.model.seq2seq import EncoderDecoder
 from cloche.run import LM
 
@@ -47,10 +48,11 @@ def ending_in(*names: str) -> Wanted:
 def capture(lm: LM, ids: Sequence[int], *, wanted: Wanted = everything) -> Capture:
     """The numbers of one forward over `ids` whose names are `wanted`.
 
+    Where no table of attention is, none is written out, and a long text takes little memory.
     RequestError for a text without a token, or longer than the context.
     """
     check_length(lm, ids)
-    told = _Told(wanted)
+    told = _Told(wanted) if _watches(wanted) else _ToldQuietly(wanted)
     device = next(lm.model.parameters()).device
     logits = lm.model(torch.tensor([list(ids)], device=device), record=told)
     return Capture(tuple(ids), told.numbers, logits[0].float().cpu())
@@ -104,3 +106,17 @@ class _Told:
             kept = numbers[0] if numbers.shape[0] == 1 else numbers
             # a view of a table that goes on being written to would change
             self.numbers[name] = kept.detach().to("cpu", torch.float32, copy=True)
+
+
+class _ToldQuietly(_Told, QuietRecord):
+    """The same where nothing inside of attention is wanted."""
+
+
+_TABLES = ("queries", "keys", "values", "scores", "masked_scores", "weights", "gathered")
+
+
+def _watches(wanted: Wanted) -> bool:
+    """Whether anything is wanted that attention writes out for a record alone."""
+    return any(wanted(f"layers.0.attention.{name}") for name in _TABLES) or any(
+        wanted(name) for name in _TABLES
+    )

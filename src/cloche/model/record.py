@@ -8,11 +8,12 @@ Record = Callable[[str, Tensor], None]
 """Is told each named number of a forward, in the order they arise."""
 
 
-class RouterRecord:
-    """A record that keeps the router logits of every layer and lets all else pass.
+class QuietRecord:
+    """Base of records to which attention's tables are of no interest: none is written out."""
 
-    Attention's weights are of no interest to it, so the model keeps its fastest path.
-    """
+
+class RouterRecord(QuietRecord):
+    """A record that keeps the router logits of every layer and lets all else pass."""
 
     def __init__(self) -> None:
         self.router_logits: list[Tensor] = []
@@ -30,7 +31,7 @@ class RouterRecord:
 
 def watches_attention(record: Record | None) -> bool:
     """Whether the table of attention weights must be written out for this record."""
-    return record is not None and not isinstance(record, RouterRecord)
+    return record is not None and not isinstance(record, QuietRecord)
 
 
 def with_prefix(record: Record | None, prefix: str) -> Record | None:
