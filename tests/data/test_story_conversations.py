@@ -8,6 +8,8 @@ from cloche.data.conversation_fields import Turn, order_problems
 from cloche.data.conversations import read_conversations
 from cloche.data.preferences import read_preferences, read_prompts
 from cloche.data.stories.conversations import (
+    hasty_conversation,
+    is_tangled,
     stories_to_ask,
     stories_to_converse,
     stories_to_prefer,
@@ -108,3 +110,18 @@ def test_stories_go_on_from_any_index_and_are_numbered_by_it(function):
     assert list(function(2, first=4, seed=1, language="en")) == whole[4:]
     assert [record.number for record in whole] == list(range(6))
     assert whole[5].place == "stories en train, story 5"
+
+
+def test_tangled_stories_count_or_hide_something_or_name_others_for_three_questions():
+    which = {"seed": 3, "language": "en"}
+    found = {index: is_tangled(index, **which) for index in range(60)}
+    assert 0.2 < sum(found.values()) / len(found) < 0.6
+    for index, tangled in found.items():
+        told = story(index, **which)
+        counts = any(question.kind in ("count", "spot") for question in told.questions)
+        mistaken = hasty_conversation(index, share=1.0, **which)
+        right = story_conversation(index, **which)
+        if counts:
+            assert tangled
+        elif not tangled:  # in haste, at most two of its answers can be wrong
+            assert sum(a != b for a, b in zip(mistaken, right, strict=True)) <= 2

@@ -1,9 +1,9 @@
 """The whole ladder on the built-in stories: from random numbers to a model aligned by rewards.
 
-Pretraining, then instruction tuning in two halves: on hasty records, whose answers often mix up two
-people, and on careful ones. A reward model of the fully tuned one; then PPO, DPO and GRPO, each
-from the half-tuned one. The stories' truth is known, so each rung's gain is measured: on stories
-whose combinations no rung has learned from.
+Pretraining, then instruction tuning twice: on hasty records, whose answers often mix up two people,
+for a model that is half right; and on careful ones. A reward model of the latter; then PPO, DPO,
+GRPO, each from the half-tuned one. The stories' truth is known, so each gain is measured: on
+stories whose combinations no rung has learned from.
 """
 
 import json
@@ -35,7 +35,7 @@ from cloche.tuning.base import open_base
 from cloche.tuning.start import tune
 
 STAGES = ("pretrain", "half", "tune", "reward", "ppo", "dpo", "grpo")
-"""In their order. `half` is the tuning on hasty records: there `tune` and the last three begin."""
+"""In their order. `half` is the tuning on hasty records: there the last three begin."""
 RIGHT = "right answers"
 Options = Mapping[str, Any]
 
@@ -83,7 +83,7 @@ class Ladder:
         data = write_ladder_data(self.out / "data", self.language, **self.recipe.get("data", {}))
         pretrained = self.pretrain(data)
         half, before = self.half(pretrained, data)
-        tuned = self.tune(half, before, data)
+        tuned = self.tune(pretrained, data)
         judge = self.reward(tuned, data)
         truth = {"truth": ("exact",)}
         for stage, learn, source, given in (
@@ -120,20 +120,25 @@ class Ladder:
         """From a model that tells stories to one that answers, as hasty records have it; and the
         share of its answers that is right.
         """
-        asked = open_base(str(base), may_grow=True, warn=_ignore)
-        before = right_answers(asked.writer(), asked.template, data)
+        before = self.answers_before(base, data)
         with self.timed() as seconds:
             run = self.tuned("half", base, data.hasty)
         after = answers_of(run, data)
         self.add("half", RIGHT, before, after, seconds, run=run)
         return run, after
 
-    def tune(self, base: Path, before: float, data: LadderData) -> Path:
-        """From a half-tuned model to one that answers as careful records have it."""
+    def tune(self, base: Path, data: LadderData) -> Path:
+        """From a model that tells stories to one that answers as careful records have it."""
+        before = self.answers_before(base, data)
         with self.timed() as seconds:
             run = self.tuned("tune", base, data.conversations)
         self.add("tune", RIGHT, before, answers_of(run, data), seconds, run=run)
         return run
+
+    def answers_before(self, base: Path, data: LadderData) -> float:
+        """The share of right answers of a model that no tuning has taught the template."""
+        asked = open_base(str(base), may_grow=True, warn=_ignore)
+        return right_answers(asked.writer(), asked.template, data)
 
     def tuned(self, stage: str, base: Path, records: Path) -> Path:
         """The run of a tuning on questions and answers."""

@@ -3,15 +3,17 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
 from cloche.data.preferences import PreferencePair, PromptRecord
 from cloche.data.stories.conversations import (
     hasty_conversation,
+    is_tangled,
     stories_to_ask,
-    stories_to_converse,
     stories_to_prefer,
+    story_conversation,
 )
 from cloche.data.stories.corpus import story
 from cloche.data.stories.teller import Language
@@ -48,6 +50,7 @@ def write_ladder_data(
     *,
     texts: int = 12_000,
     conversations: int = 10_000,
+    tangled: float = 0.5,
     hasty: int = 7_000,
     mixed_up: float = 0.75,
     preferences: int = 6_000,
@@ -56,6 +59,8 @@ def write_ladder_data(
 ) -> LadderData:
     """Write so many stories for each purpose; each purpose has stories of its own.
 
+    `tangled` is the share of the conversations whose stories are easily answered wrong, see
+    `is_tangled`: all would be right about the others long before.
     The held-out ones are of the part of the stories that no stage is given. `mixed_up` is the share
     of wrong answers where hasty records can be wrong: see `hasty_conversation`.
     """
@@ -65,8 +70,8 @@ def write_ladder_data(
     told = (story(n, seed=SEED, language=language).text for n in range(texts))
     text.write_text("\n\n".join(told) + "\n", encoding="utf-8")
     first += texts
-    converse = stories_to_converse(conversations, first=first, seed=SEED, language=language)
-    first += conversations
+    plain = range(first, first + round((1 - tangled) * conversations))
+    first += len(plain)
     mistaken = (
         hasty_conversation(n, share=mixed_up, seed=SEED, language=language)
         for n in range(first, first + hasty)
@@ -75,13 +80,18 @@ def write_ladder_data(
     prefer = stories_to_prefer(preferences, first=first, seed=SEED, language=language)
     first += preferences
     ask = stories_to_ask(prompts, first=first, seed=SEED, language=language)
+    first += prompts
+    which: dict[str, Any] = {"seed": SEED, "language": language}
+    others = (n for n in count(first) if is_tangled(n, **which))
+    told_about = chain(plain, islice(others, conversations - len(plain)))
+    converse = (story_conversation(n, **which) for n in told_about)
     held: dict[str, Any] = {"seed": HELD_OUT_SEED, "language": language, "part": "held_out"}
     return LadderData(
         language,
         text,
         _written(
             folder / "conversations.jsonl",
-            ({"messages": _messages(record.conversation)} for record in converse),
+            ({"messages": _messages(each)} for each in converse),
         ),
         _written(folder / "hasty.jsonl", ({"messages": _messages(each)} for each in mistaken)),
         _written(folder / "preferences.jsonl", map(_pair, prefer.pairs)),

@@ -21,6 +21,7 @@ from cloche.data.stories.words import ANY_COLOUR, EVERYONE, FEELINGS
 from cloche.data.stories.world import Amount, Entity
 from cloche.text.messages import ASSISTANT, USER, Conversation, Message
 
+TANGLED_QUESTIONS = 3
 _NUMBERS = range(1, 11)
 _FORMS: Mapping[QuestionKind, str] = {"count": "number", "place": "at"}  # of the word; else plain
 _BEFORE_CHINESE: Mapping[QuestionKind, str] = {"feeling": "很", "place": "在"}
@@ -131,6 +132,24 @@ def stories_to_prefer(
         for index in range(first, first + count)
     ]
     return Preferences("pairs", count, pairs=pairs)
+
+
+def is_tangled(index: int, *, seed: int, language: Language, part: Part = "train") -> bool:
+    """Whether the story is easily answered wrong: it counts or hides something, or names another of
+    the answer's kind for three of its questions.
+
+    Two stories in five are so.
+    """
+    told = story(index, seed=seed, language=language, part=part)
+    if any(question.kind in ("count", "spot") for question in told.questions):
+        return True
+    _, tale, _ = tell_tale(index, seed=seed, language=language, part=part)
+    mixable = [
+        question
+        for number, question in enumerate(told.questions)
+        if _named_in_story(tale, question, told, number=number)
+    ]
+    return len(mixable) >= TANGLED_QUESTIONS
 
 
 def _conversation(
