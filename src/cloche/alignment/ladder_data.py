@@ -1,9 +1,9 @@
 """What each rung of the ladder learns from, as files; and what all are measured on."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, count, islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from cloche.data.stories.conversations import (
     stories_to_ask,
     stories_to_prefer,
     story_conversation,
+    story_preferences,
 )
 from cloche.data.stories.corpus import story
 from cloche.data.stories.teller import Language
@@ -21,6 +22,8 @@ from cloche.text.messages import Conversation
 
 SEED = 1337
 HELD_OUT_SEED = 7
+FIRST_TANGLED = 10_000_000
+"""Beyond the stories that are taken as they come."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,8 @@ def write_ladder_data(
     *,
     texts: int = 12_000,
     conversations: int = 10_000,
-    tangled: float = 0.5,
     hasty: int = 7_000,
+    tangled: float = 0.5,
     mixed_up: float = 0.75,
     preferences: int = 6_000,
     prompts: int = 6_000,
@@ -59,32 +62,22 @@ def write_ladder_data(
 ) -> LadderData:
     """Write so many stories for each purpose; each purpose has stories of its own.
 
-    `tangled` is the share of the conversations whose stories are easily answered wrong, see
-    `is_tangled`: all would be right about the others long before.
+    `tangled` is the share of stories with questions that are easily answered wrong, see
+    `is_tangled`: all others would be answered right long before. What is measured has the stories'
+    own mixture.
     The held-out ones are of the part of the stories that no stage is given. `mixed_up` is the share
     of wrong answers where hasty records can be wrong: see `hasty_conversation`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    first = 0
-    text = folder / "stories.txt"
-    told = (story(n, seed=SEED, language=language).text for n in range(texts))
-    text.write_text("\n\n".join(told) + "\n", encoding="utf-8")
-    first += texts
-    plain = range(first, first + round((1 - tangled) * conversations))
-    first += len(plain)
-    mistaken = (
-        hasty_conversation(n, share=mixed_up, seed=SEED, language=language)
-        for n in range(first, first + hasty)
-    )
-    first += hasty
-    prefer = stories_to_prefer(preferences, first=first, seed=SEED, language=language)
-    first += preferences
-    ask = stories_to_ask(prompts, first=first, seed=SEED, language=language)
-    first += prompts
     which: dict[str, Any] = {"seed": SEED, "language": language}
-    others = (n for n in count(first) if is_tangled(n, **which))
-    told_about = chain(plain, islice(others, conversations - len(plain)))
-    converse = (story_conversation(n, **which) for n in told_about)
+    stories = _Stories(which, tangled)
+    text = folder / "stories.txt"
+    told = (story(n, **which).text for n in islice(stories.plain, texts))
+    text.write_text("\n\n".join(told) + "\n", encoding="utf-8")
+    converse = (story_conversation(n, **which) for n in stories.take(conversations))
+    mistaken = (hasty_conversation(n, share=mixed_up, **which) for n in stories.take(hasty))
+    prefer = (story_preferences(n, **which) for n in stories.take(preferences))
+    ask = (record for n in stories.take(prompts) for record in stories_to_ask(1, first=n, **which))
     held: dict[str, Any] = {"seed": HELD_OUT_SEED, "language": language, "part": "held_out"}
     return LadderData(
         language,
@@ -94,11 +87,26 @@ def write_ladder_data(
             ({"messages": _messages(each)} for each in converse),
         ),
         _written(folder / "hasty.jsonl", ({"messages": _messages(each)} for each in mistaken)),
-        _written(folder / "preferences.jsonl", map(_pair, prefer.pairs)),
+        _written(folder / "preferences.jsonl", map(_pair, prefer)),
         _written(folder / "prompts.jsonl", map(_prompt, ask)),
         tuple(stories_to_ask(held_out, **held)),
         tuple(stories_to_prefer(held_out, **held).pairs),
     )
+
+
+class _Stories:
+    """Indices of stories, none given twice."""
+
+    def __init__(self, which: dict[str, Any], tangled: float) -> None:
+        self.plain = count()
+        self._tangled = (n for n in count(FIRST_TANGLED) if is_tangled(n, **which))
+        self._share = tangled
+
+    def take(self, number: int) -> Iterator[int]:
+        """So many, the tangled ones among them evenly spread."""
+        for place in range(number):
+            whole = int((place + 1) * self._share) > int(place * self._share)
+            yield next(self._tangled if whole else self.plain)
 
 
 def _pair(pair: PreferencePair) -> dict[str, Any]:
