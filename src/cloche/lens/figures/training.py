@@ -14,7 +14,7 @@ from cloche.plots.canvas import Theme, add_legend, dress, name_axes, new_figure,
 FEW = 30
 """Points up to which each is marked."""
 WIDTH, HEIGHT = 11.0, 3.0
-BAND = "{panel} (median, in a band from the smallest to the largest)"
+BAND = "{panel}\n(median, in a band from smallest to largest)"
 CHINESE = {
     "loss": "损失",
     "training, each step": "训练（逐步）",
@@ -25,7 +25,7 @@ CHINESE = {
     "gradient norm by layer": "各层梯度范数",
     "update to weight ratio by layer": "各层更新与权重之比",
     "tokens per second": "每秒词元数",
-    BAND: "{panel}（中位数，色带为最小到最大）",
+    BAND: "{panel}\n（中位数，色带为最小到最大）",
     "step": "步",
     "no number at any step": "各步均无数值",
 }

@@ -44,11 +44,12 @@ def mark_samples(axes: Any, pins: Sequence[Pin], theme: Theme) -> None:
     left, right = axes.get_xlim()
     apart = 0.022 * (right - left)
     taken: list[tuple[float, int]] = []
+    several = len({pin.run for pin in pins}) > 1
     for pin in pins:
         near = [row for step, row in taken if abs(step - pin.sample.step) < apart]
         row = next(row for row in range(len(pins)) if row not in near)
         taken.append((pin.sample.step, row))
-        color = theme.series[pin.run % len(theme.series)] if pin.run else theme.ink
+        color = theme.series[pin.run % len(theme.series)] if several else theme.ink
         axes.axvline(pin.sample.step, color=color, linewidth=0.6, linestyle=":", alpha=0.6)
         write_in(
             axes,
