@@ -1,5 +1,6 @@
 """Names beside points, none over another: each is put where there is room, or left out."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,22 +36,22 @@ def place_labels(figure: Any, axes: Any, labels: Sequence[Label], *, avoid: np.n
     """
     figure.draw_without_rendering()
     dot = figure.dpi / 72
-    frame = axes.get_window_extent()
+    bounds = _box_of(axes.get_window_extent())
     taken = [
         (x - 3 * dot, y - 3 * dot, x + 3 * dot, y + 3 * dot)
-        for x, y in axes.transData.transform(avoid[np.isfinite(avoid).all(axis=1)])
+        for x, y in axes.transData.transform(avoid[np.isfinite(avoid).all(axis=1)]).tolist()
     ]
     if (legend := axes.get_legend()) is not None:
-        taken.append(legend.get_window_extent().extents)
+        taken.append(_box_of(legend.get_window_extent()))
     for label in labels:
         text = write_in(axes, label.x, label.y, label.text, color=label.colour, fontsize=label.size)
         text.set(in_layout=False, ha="center", va="center", clip_on=True)
-        size = text.get_window_extent()
-        point = axes.transData.transform((label.x, label.y))
-        choices = [*_choices(point, (size.width, size.height), dot)]
-        free = next((each for each in choices if _is_free(each[0], taken, frame)), None)
+        left, low, right, high = _box_of(text.get_window_extent())
+        point = axes.transData.transform((label.x, label.y)).tolist()
+        choices = [*_choices(point, (right - left, high - low), dot)]
+        free = next((each for each in choices if _is_free(each[0], taken, bounds)), None)
         if free is None and label.required:
-            free = next((each for each in choices if _is_inside(each[0], frame)), choices[0])
+            free = next((each for each in choices if _is_inside(each[0], bounds)), choices[0])
         if free is None:
             text.remove()
             continue
@@ -70,23 +71,28 @@ _Box = tuple[float, float, float, float]
 
 
 def _choices(
-    point: np.ndarray, size: tuple[float, float], dot: float
+    point: Sequence[float], size: tuple[float, float], dot: float
 ) -> Iterator[tuple[_Box, float]]:
     """Boxes around a point, the nearest first, and how far from it each is."""
     half_width, half_height = size[0] / 2, size[1] / 2
     for reach in REACHES:
-        for angle in np.arange(ANGLES) * 2 * np.pi / ANGLES:
-            x = point[0] + np.cos(angle) * (reach * dot + half_width)
-            y = point[1] + np.sin(angle) * (reach * dot + half_height)
+        for turn in range(ANGLES):
+            angle = 2 * math.pi * turn / ANGLES
+            x = point[0] + math.cos(angle) * (reach * dot + half_width)
+            y = point[1] + math.sin(angle) * (reach * dot + half_height)
             yield (x - half_width, y - half_height, x + half_width, y + half_height), reach
 
 
-def _is_free(box: _Box, taken: Sequence[_Box], frame: Any) -> bool:
-    return _is_inside(box, frame) and not any(
+def _box_of(extent: Any) -> _Box:
+    return float(extent.x0), float(extent.y0), float(extent.x1), float(extent.y1)
+
+
+def _is_free(box: _Box, taken: Sequence[_Box], bounds: _Box) -> bool:
+    return _is_inside(box, bounds) and not any(
         box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3]
         for other in taken
     )
 
 
-def _is_inside(box: _Box, frame: Any) -> bool:
-    return frame.x0 < box[0] and box[2] < frame.x1 and frame.y0 < box[1] and box[3] < frame.y1
+def _is_inside(box: _Box, bounds: _Box) -> bool:
+    return bounds[0] < box[0] and box[2] < bounds[2] and bounds[1] < box[1] and box[3] < bounds[3]

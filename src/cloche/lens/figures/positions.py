@@ -149,7 +149,7 @@ def _curves(axes: Any, curves: dict[str, Any], theme: Theme) -> None:
     for number, (name, values) in enumerate(curves.items()):
         axes.plot(
             values,
-            LINES[number % len(LINES)],
+            linestyle=LINES[number % len(LINES)],
             color=theme.series[number],
             marker="o" if len(values) == 1 else "",
             linewidth=1.3,
