@@ -71,14 +71,14 @@ def test_a_tracker_named_twice_is_opened_once(tmp_path):
 def test_event_files_hold_what_metrics_jsonl_holds(tmp_path, book):
     import cloche
 
-    run = tmp_path / "run"
-    run.mkdir()
+    run, watched = tmp_path / "run", tmp_path / "watched"
+    watched.mkdir()
     events = []
-    trackers = open_these(("tensorboard",), run, tell=events.append)
+    trackers = open_these(("tensorboard",), watched, tell=events.append)
     options = {**SMALL, "train.trackers": ["none"]}
     cloche.train(book, out=run, options=options, listeners=[events.append, *trackers])
     close_trackers(trackers)
-    reader = EventAccumulator(str(run / "events"))
+    reader = EventAccumulator(str(watched / "events"))
     reader.Reload()
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     for name in ("train/loss", "train/grad_norm", "perf/tokens_per_sec", "eval/loss"):

@@ -5,6 +5,7 @@ Those that are not installed are skipped: each is an extra of its own.
 
 import os
 import sqlite3
+import time
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -59,7 +60,9 @@ def test_mlflow_holds_one_run_with_its_options_figures_and_samples(track):
     database = sqlite3.connect(run.parent / "mlflow.db")
     ((name, status),) = database.execute("select name, status from runs").fetchall()
     assert (name, status) == ("book", "FINISHED")
-    losses = dict(database.execute("select step, value from metrics where key = 'train/loss'"))
+    rows = database.execute("select step, value from metrics where key = 'train/loss'").fetchall()
+    assert len(rows) == 6  # steps 4 of both sittings are one
+    losses = dict(rows)
     assert losses == pytest.approx({step: 3.0 / step for step in range(1, 7)})
     options = dict(database.execute("select key, value from params"))
     assert options["train.optimizer"] == "auto"
@@ -75,8 +78,31 @@ def test_trackio_holds_one_run_with_its_figures_and_samples(track):
     database.close()
     assert len({name for name, _, _ in rows}) == 1
     assert rows[0][0].startswith("book-")
-    assert {step for _, step, metrics in rows if "train/loss" in metrics} == set(range(1, 7))
+    steps = sorted(step for _, step, metrics in rows if "train/loss" in metrics)
+    assert steps == [1, 2, 3, 4, 5, 6]
     assert any("床前明月光" in metrics for _, _, metrics in rows)
+
+
+def test_trackio_that_cannot_store_is_told(tmp_path, monkeypatch):
+    if find_spec("trackio") is None:
+        pytest.skip("trackio is not installed")
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    (tmp_path / "book").mkdir()
+    told = []
+    (tracker,) = open_trackers(
+        ("trackio",), run=tmp_path / "book", options=RunOptions(), from_step=0, tell=told.append
+    )
+    known, end = tmp_path / "book" / "trackers" / "trackio.id", time.monotonic() + 300
+    while not known.exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    (tmp_path / "trackio").rename(tmp_path / "moved")
+    (tmp_path / "trackio").write_text("no folder any more")
+    tracker(StepDone(1, 9, 0.1, 3.0, 0.1, 0.5, 9.0, 1.0, {}))
+    close_trackers([tracker], seconds=60)
+    (notice,) = told
+    assert "The tracker trackio stops" in notice.text
+    assert "could not be persisted" in notice.text
 
 
 def test_wandb_stays_offline_without_an_account_and_keeps_one_identity(track):

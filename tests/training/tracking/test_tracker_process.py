@@ -83,7 +83,7 @@ def test_what_is_sent_comes_out_as_it_went_in(run):
     sink.add(SAMPLE)
     sink.close(finished=True)
     lines = io.StringIO((run.folder / "got").read_text())
-    pass_on(lines, open_sink)
+    pass_on(lines, open_sink, at_end=lambda: None)
     assert kept[0].opened == run
     assert kept[0].rows == [SAMPLE]
     assert kept[0].finished is True
@@ -100,7 +100,7 @@ def test_rows_without_an_end_close_the_sink_as_unfinished(run):
             ends.append(finished)
 
     first = json.dumps({"folder": "/x", "from_step": 0, "options": {}})
-    pass_on([first + "\n"], lambda _run: Kept())
+    pass_on([first + "\n"], lambda _run: Kept(), at_end=lambda: None)
     assert ends == [False]
 
 

@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import Any
 
+from cloche.training.tracking.held import Held
 from cloche.training.tracking.identity import Identity
 from cloche.training.tracking.rows import Figures, Row, TrackedRun
 
@@ -37,6 +38,9 @@ class MlflowSink:
         else:
             self._client.update_run(known, status="RUNNING")
         self._id = known
+        # entities tell the latest values without their steps; messages tell both
+        latest = self._client.get_run(known).data.to_proto().metrics
+        self._held = Held({metric.key: metric.step for metric in latest})
 
     def add(self, row: Row) -> None:
         """Log the row."""
@@ -44,9 +48,12 @@ class MlflowSink:
             name = f"samples/step-{row.step:06}.txt"
             self._client.log_text(self._id, row.prompt + row.text, name)
             return
+        rest = self._held.rest_of(row)
+        if not isinstance(rest, Figures):
+            return
         at = round(row.time * 1000)
         metric = self._entities.Metric
-        values = [metric(name, value, at, row.step) for name, value in row.values.items()]
+        values = [metric(name, value, at, row.step) for name, value in rest.values.items()]
         self._client.log_batch(self._id, metrics=values)
 
     def close(self, *, finished: bool) -> None:

@@ -1,6 +1,7 @@
 """A sink in a process of its own: rows go out through a pipe, nothing comes back but its end."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ class ProcessSink:
     """Starts `command` and writes the run and every row to it, as lines of JSON.
 
     What the process prints goes to RUN/trackers/NAME.log. It does not hear the terminal's Ctrl-C,
-    and ends by itself where this process is killed.
+    and ends by itself where this process is killed (`child.py`).
     """
 
     def __init__(self, run: TrackedRun, name: str, command: Sequence[str] | None = None) -> None:
@@ -81,11 +82,13 @@ class ProcessSink:
             raise ProcessError(self._last_words()) from exc
 
     def _last_words(self) -> str:
-        """The end of its log: in Python, what was raised."""
+        """What ended it: a signal, or what the end of its log says was raised."""
         with suppress(subprocess.TimeoutExpired):  # it reads no more: it ends, or ought to
             self._process.wait(REAP_SECONDS)
+        status = self._process.returncode
+        if status is not None and status < 0:
+            return f"its process was ended by {signal.Signals(-status).name}"
         lines = self._log.read_text(encoding="utf-8", errors="replace").split("\n")
         said = [line.strip() for line in lines if line.strip()]
-        status = self._process.returncode
         last = said[-1] if said else f"its process ended with status {status}"
         return f"{last} (all of it: {self._log})"
