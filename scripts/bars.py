@@ -24,6 +24,7 @@ from minutes_bars import minutes
 from pair_bars import reverse, translate
 from plan_bars import plans
 from text_bars import prepare_kills, prepare_memory
+from tracker_bars import trackers
 from tuning_bars import ladder, smollm_tuned, tuning_kills
 from writing_bars import schedules, writing
 
@@ -144,6 +145,7 @@ BARS: dict[str, Callable[[Path], bool]] = {
     "writing": writing,
     "beams": beams,
     "schedules": schedules,
+    "trackers": trackers,
     "tuning-kills": tuning_kills,
     "smollm-tuned": smollm_tuned,
     "ladder": ladder,
