@@ -11,6 +11,7 @@ from cloche.alignment.preference_losses import (
     kto_loss,
     mismatched_divergence,
 )
+from cloche.alignment.preference_objectives import PreferredAnswers
 
 ZERO, TWO = torch.zeros(1), torch.full((1,), 2.0)
 
@@ -71,3 +72,12 @@ def test_the_divergence_is_never_negative_and_has_no_gradient():
     found = mismatched_divergence(policy, torch.tensor([-5.0, -5.0]))
     assert found.item() == 2.0
     assert not found.requires_grad
+
+
+@pytest.mark.parametrize("loss", ["dpo", "ipo"])
+def test_a_weight_of_the_chosen_answer_adds_its_surprise_a_token(loss):
+    policy, reference = torch.tensor([[-6.0, -9.0]]), torch.tensor([[-7.0, -8.0]])
+    lengths = torch.tensor([[3, 5]])
+    alone = PreferredAnswers(loss).of_pairs(policy, reference, lengths)
+    both = PreferredAnswers(loss, sft_weight=0.5).of_pairs(policy, reference, lengths)
+    torch.testing.assert_close(both - alone, torch.tensor([0.5 * 6.0 / 3]))

@@ -24,12 +24,17 @@ from cloche.training.objectives import Losses, Term
 class PreferredAnswers:
     """DPO or IPO: term `loss`, over pairs.
 
+    `sft_weight` adds the surprise of the chosen answer itself, in nats a token, so many times: with
+    the differences alone, both answers of a pair often become unlikely, for the good of a third
+    that nobody chose (Pang et al. 2024, equation 1, https://arxiv.org/abs/2404.19733).
+
     The term `tokens` is nothing but their number, which the speed is told by.
     """
 
     loss: Literal["dpo", "ipo"] = "dpo"
     beta: float = 0.1
     label_smoothing: float = 0.0
+    sft_weight: float = 0.0
 
     def counts(self, batch: Batch) -> dict[str, int]:
         """Number of pairs, and of learned tokens."""
@@ -57,6 +62,12 @@ class PreferredAnswers:
         lengths: Int[Tensor, "pairs 2"],
     ) -> Float[Tensor, " pairs"]:
         """The loss of each pair, from the log probabilities and lengths of both its answers."""
+        losses = self._of_differences(policy, reference, lengths)
+        if not self.sft_weight:
+            return losses
+        return losses - self.sft_weight * policy[:, 0] / lengths[:, 0].clamp(min=1)
+
+    def _of_differences(self, policy: Tensor, reference: Tensor, lengths: Tensor) -> Tensor:
         values = policy[:, 0], policy[:, 1], reference[:, 0], reference[:, 1]
         if self.loss == "dpo":
             return dpo_loss(*values, beta=self.beta, label_smoothing=self.label_smoothing)

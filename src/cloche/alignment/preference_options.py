@@ -26,6 +26,8 @@ class PreferenceOptions:
     """How dear it is to leave the model before the training: the larger, the closer to it."""
     label_smoothing: float = 0.0
     """With dpo: share of the choices that are taken to be mistaken."""
+    sft_weight: float = 0.0
+    """With dpo and ipo: weight of the chosen answer's own surprise a token, to keep it likely."""
     desirable_weight: float = 1.0
     """With kto: weight of good votes."""
     undesirable_weight: float = 1.0
@@ -63,6 +65,8 @@ class PreferenceOptions:
                 "align.label-smoothing is a share of mistaken choices, from 0 to below 0.5, got "
                 f"{self.label_smoothing}"
             )
+        if not 0.0 <= self.sft_weight < math.inf:
+            found.append(f"align.sft-weight must not be negative, got {self.sft_weight}")
         for name in ("desirable_weight", "undesirable_weight"):
             if not 0.0 < (value := getattr(self, name)) < math.inf:
                 found.append(f"align.{name.replace('_', '-')} must be above 0, got {value}")
@@ -72,11 +76,12 @@ class PreferenceOptions:
         """What is set and another loss than this one heeds, one sentence each."""
         owners = {
             "label_smoothing": ("dpo",),
+            "sft_weight": ("dpo", "ipo"),
             "desirable_weight": ("kto",),
             "undesirable_weight": ("kto",),
         }
         return [
-            f"align.{name.replace('_', '-')} is {losses[0]}'s, and align.loss is {loss}"
+            f"align.{name.replace('_', '-')} is {' and '.join(losses)}'s, and align.loss is {loss}"
             for name, losses in owners.items()
             if loss not in ("auto", *losses)
             and getattr(self, name) != getattr(PreferenceOptions, name)

@@ -108,7 +108,7 @@ def read_parts(options: DpoOptions, writer: AnswerWriter, *, telling: Telling) -
         return VoteParts(votes, _vote_objective(align))
     pairs = hold_pairs(found, writer, options.data, seed=seed, telling=telling)
     smoothing = align.label_smoothing
-    return PairParts(pairs, PreferredAnswers(loss, align.beta, label_smoothing=smoothing))
+    return PairParts(pairs, PreferredAnswers(loss, align.beta, smoothing, align.sft_weight))
 
 
 def preference_batches(
