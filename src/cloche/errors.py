@@ -33,6 +33,10 @@ class BaseModelError(CheckpointError):
     """An adapter's base is not where it was, or is another model: no other checkpoint helps."""
 
 
+class WrongKindError(CheckpointError):
+    """A model folder is whole, but of another kind than is asked for: no other checkpoint helps."""
+
+
 class RunError(ClocheError):
     """A run folder is in use, is not a run, or holds another run."""
 

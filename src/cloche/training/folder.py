@@ -10,13 +10,18 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 
 from cloche.config import differences, read_toml, to_toml, with_values
-from cloche.errors import RunError
+from cloche.errors import RunError, SettingError
 from cloche.training.options import RunOptions
-from cloche.weights.history import list_checkpoints
+from cloche.weights.folder import ADAPTER_CONFIG
+from cloche.weights.folder import CONFIG as MODEL_CONFIG
+from cloche.weights.history import CHECKPOINTS, list_checkpoints
 
 Options = TypeVar("Options")
 CONFIG = "config.toml"
 LOCK = ".lock"
+BEFORE_CONFIG = frozenset({CHECKPOINTS, "began.txt", "reference.safetensors", "replay", "tokens"})
+"""What a run that died before its options were frozen may have left."""
+_NAMED = 3
 CHANGEABLE = frozenset(
     {
         "sources",
@@ -40,8 +45,10 @@ Of the sources, the text is compared, not the names."""
 def claimed(run: Path) -> Iterator[None]:
     """Hold the run folder for this process; RunError where another one holds it.
 
-    The operating system frees the lock of a process that died, so a stale one never blocks.
+    A folder with other things in it is refused, and left as it is (see `refuse_foreign`). The
+    operating system frees the lock of a process that died, so a stale one never blocks.
     """
+    refuse_foreign(run)
     new = not run.exists()
     made = [parent for parent in run.parents if not parent.exists()]
     try:
@@ -66,6 +73,48 @@ def claimed(run: Path) -> Iterator[None]:
         raise
     finally:
         lock.release()
+
+
+def refuse_foreign(run: Path) -> None:
+    """RunError where the folder holds something, and that is no run: a training would write over
+    it, or its links would hide a model that lies there. Names that begin with a point do not count.
+    """
+    if not run.is_dir() or list_checkpoints(run):
+        return
+    ways = "Nothing in it was touched: name an empty or a new folder with --out, or move"
+    if (run / MODEL_CONFIG).exists() or (run / ADAPTER_CONFIG).exists():
+        raise RunError(f"{run} is a model folder, and no run of cloche. {ways} the model away")
+    try:
+        names = sorted(path.name for path in run.iterdir() if not path.name.startswith("."))
+    except OSError as exc:
+        raise RunError(f"{run} cannot be read: {exc.strerror}; name another") from exc
+    foreign = [name for name in names if name not in BEFORE_CONFIG]
+    if foreign and not _begun_here(run / CONFIG):
+        more = f" and {len(foreign) - _NAMED} more" if len(foreign) > _NAMED else ""
+        raise RunError(
+            f"{run} is not empty, and no run of cloche: it holds {', '.join(foreign[:_NAMED])}"
+            f"{more}. {ways} those away"
+        )
+
+
+def refuse_base(run: Path, base: str) -> None:
+    """RunError where a run is to be written into the very model that it begins with."""
+    if base and run.exists() and Path(base).exists() and run.samefile(base):
+        raise RunError(
+            f"{run} is the model to begin with itself. Nothing in it was touched: name another "
+            "folder with --out, or leave --out out"
+        )
+
+
+def _begun_here(path: Path) -> bool:
+    """Whether this is a config.toml of cloche: it tells how a training goes; or an empty one."""
+    if not path.is_file():
+        return False
+    try:
+        values = read_toml(path)
+    except SettingError:
+        return False
+    return not values or isinstance(values.get("train"), dict)
 
 
 def read_options(run: Path) -> RunOptions | None:

@@ -25,6 +25,7 @@ from cloche.training.events import Event, Listener, Notice, Sampled
 from cloche.training.folder import (
     claimed,
     read_options_of,
+    refuse_base,
     refuse_other_options,
     refuse_other_run,
     write_options,
@@ -183,6 +184,8 @@ def run_tuning(
     if this_launch() is not None:
         raise SettingError("a tuning runs in one process: start it without torchrun")
     told = [Terminal(Console(stderr=True))] if listeners is None else list(listeners)
+    if not resume:
+        refuse_base(run, options.base)
     with claimed(run):
         return _Session(run, told).run_whole(options, resume=resume, prepare=prepare)
 

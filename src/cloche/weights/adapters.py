@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cloche.errors import BaseModelError, CheckpointError
+from cloche.errors import BaseModelError, CheckpointError, WrongKindError
 from cloche.model.build import build_network
 from cloche.model.config import ModelConfig
 from cloche.model.lora import (
@@ -33,7 +33,7 @@ from cloche.weights.adapter_config import from_peft_config, to_peft_config
 from cloche.weights.adapter_names import listed_problems, own_tensors, stored_tensors
 from cloche.weights.checkpoint import TOKENIZER_KEY, TrainerState, write_tokenizer, write_trainer
 from cloche.weights.durable import move_into_place, put_on_disk, temporary_beside
-from cloche.weights.folder import CONFIG, read_json, read_json_if_any, write_json
+from cloche.weights.folder import ADAPTER_CONFIG, CONFIG, read_json, read_json_if_any, write_json
 from cloche.weights.hf import from_hf_config
 from cloche.weights.layouts.layout import HEAD
 from cloche.weights.layouts.values import Values
@@ -42,7 +42,6 @@ from cloche.weights.prompting import BEGINS_KEY, write_prompting
 from cloche.weights.reading import listed
 from cloche.weights.tensors import read_tensors, write_tensors
 
-ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_PICKLE = "adapter_model.bin"
 ADAPTER_ORIGIN = "cloche_adapter.json"
@@ -161,6 +160,11 @@ def load_adapter(folder: Path) -> Adapter:
     A manifest, where there is one, is verified first. Raises CheckpointError for what is damaged,
     and for adapters of kinds that cloche does not compute, with all that it does not know.
     """
+    if not is_adapter(folder) and (folder / CONFIG).exists():
+        raise WrongKindError(
+            f"{folder} holds no adapter but a whole model: open it by itself, or name a run of "
+            "cloche tune --lora"
+        )
     if not is_adapter(folder):
         raise CheckpointError(f"{folder} holds no adapter: there is no {ADAPTER_CONFIG} in it")
     if (folder / MANIFEST).exists():

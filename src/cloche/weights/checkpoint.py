@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cloche.errors import CheckpointError
+from cloche.errors import CheckpointError, WrongKindError
 from cloche.model.build import LanguageModel, Network, build_network
 from cloche.model.config import ModelConfig
 from cloche.model.decoder import Decoder
@@ -165,7 +165,7 @@ def fill_network(
     Raises CheckpointError where it is none of ours, or where the weights are not its own.
     """
     if is_scorer(values):
-        raise CheckpointError(
+        raise WrongKindError(
             f"{weights.source} holds a model that scores texts and writes none: a class or a "
             "reward is what it gives"
         )

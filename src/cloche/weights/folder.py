@@ -7,6 +7,7 @@ from typing import Any
 from cloche.errors import CheckpointError
 
 CONFIG = "config.json"
+ADAPTER_CONFIG = "adapter_config.json"
 GENERATION_CONFIG = "generation_config.json"
 CHAT_TEMPLATE = "chat_template.jinja"
 WEIGHTS = "model.safetensors"

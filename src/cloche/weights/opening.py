@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
-from cloche.errors import BaseModelError, CheckpointError
+from cloche.errors import BaseModelError, CheckpointError, WrongKindError
 from cloche.weights.adapters import is_adapter
 from cloche.weights.folder import CONFIG
 from cloche.weights.history import CHECKPOINTS, list_checkpoints
@@ -24,12 +24,13 @@ def open_first_whole(
     """What `open_one` makes of the first folder that is whole.
 
     `warn` is told about each that is not. Raises the CheckpointError of the last, and at once
-    where the base of adapters is absent, which all of them need.
+    where the base of adapters is absent, which all of them need, or where the folder holds another
+    kind of model, as all of them do.
     """
     for folder, fallback in pairwise(folders):
         try:
             return open_one(folder)
-        except BaseModelError:
+        except (BaseModelError, WrongKindError):
             raise
         except CheckpointError as exc:
             warn(f"{exc}; falling back to {fallback.name}")

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from cloche.errors import CheckpointError
+from cloche.errors import CheckpointError, WrongKindError
 from cloche.model.config import ModelConfig
 from cloche.model.decoder import Decoder
 from cloche.model.scorer import Scorer, headless
@@ -27,7 +27,7 @@ from cloche.weights.checkpoint import (
     stored_tensors,
     write_checkpoint,
 )
-from cloche.weights.folder import CONFIG, WEIGHTS, read_json, write_json
+from cloche.weights.folder import ADAPTER_CONFIG, CONFIG, WEIGHTS, read_json, write_json
 from cloche.weights.hf import from_hf_config, in_layout, layout_in, layout_of
 from cloche.weights.manifest import MANIFEST, verify_model
 from cloche.weights.reading import Weights, find_weights, read_into, require_enough_tensors
@@ -93,12 +93,14 @@ def load_scorer(folder: Path, *, dtype: torch.dtype = torch.float32) -> OpenedSc
     A manifest, where there is one, is verified first. Raises CheckpointError, also for a model
     that writes texts and scores none.
     """
+    if (folder / ADAPTER_CONFIG).exists() and not (folder / CONFIG).exists():
+        raise WrongKindError(f"{folder} holds an adapter, which scores no texts")
     check_tokenizer(folder)
     if (folder / MANIFEST).exists():
         verify_model(folder)
     values = read_json(folder / CONFIG)
     if not is_scorer(values):
-        raise CheckpointError(
+        raise WrongKindError(
             f"{folder} holds a model that writes texts and scores none: make one that scores of it "
             "with cloche align reward, or with cloche tune --task classify"
         )
