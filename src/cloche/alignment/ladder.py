@@ -87,7 +87,7 @@ class Ladder:
         judge = self.reward(tuned, data)
         truth = {"truth": ("exact",)}
         for stage, learn, source, given in (
-            ("ppo", align_ppo, data.prompts, truth | {"reward_model": str(judge)}),
+            ("ppo", align_ppo, data.prompts, truth | self.judged_by(judge)),
             ("dpo", align_dpo, data.preferences, {}),
             ("grpo", align_grpo, data.prompts, truth | {"reward": ("exact",)}),
         ):
@@ -186,6 +186,10 @@ class Ladder:
         kl = before_and_after(run).get("best", {}).get("kl")
         after = answers_of(run, data)
         self.add(stage, RIGHT, before, after, seconds, run=run, kl=kl)
+
+    def judged_by(self, judge: Path) -> dict[str, Any]:
+        """The reward of PPO: the recipe's own, else the reward model."""
+        return {} if "reward" in self.options("ppo") else {"reward_model": str(judge)}
 
     def options(self, stage: str) -> dict[str, Any]:
         """The recipe's options of a stage, by dotted names, those of the language over them."""
