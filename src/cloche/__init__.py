@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from cloche.errors import ClocheError
     from cloche.evaluation.translation import load_translator
     from cloche.generation.translating import Translator
+    from cloche.image.drawing import draw_image
+    from cloche.image.options import DrawingOptions
     from cloche.run import LM, load
     from cloche.training.start import TrainedRun, train
     from cloche.tuning.classify import classify, tune_classify
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LM",
     "ClocheError",
+    "DrawingOptions",
     "TrainedRun",
     "Translator",
     "align_dpo",
@@ -30,6 +33,7 @@ __all__ = [
     "align_ppo",
     "align_reward",
     "classify",
+    "draw_image",
     "load",
     "load_translator",
     "score_answers",
@@ -41,6 +45,7 @@ __all__ = [
 
 _PLACES = {
     "ClocheError": "cloche.errors",
+    "DrawingOptions": "cloche.image.options",
     "LM": "cloche.run",
     "Translator": "cloche.generation.translating",
     "align_dpo": "cloche.alignment.dpo",
@@ -48,6 +53,7 @@ _PLACES = {
     "align_ppo": "cloche.alignment.ppo",
     "align_reward": "cloche.alignment.reward_model",
     "classify": "cloche.tuning.classify",
+    "draw_image": "cloche.image.drawing",
     "load": "cloche.run",
     "load_translator": "cloche.evaluation.translation",
     "score_answers": "cloche.alignment.reward_model",
