@@ -27,6 +27,8 @@ MOST_BARS = 15
 NAMED_NEIGHBOURS = 40
 """That are written into the plane, the nearest of each token first."""
 NAMED_EXTREMES = 24
+FEW = 200
+"""Tokens that all are written, where there is room."""
 LONGEST = 16
 
 _CHINESE = {
@@ -60,10 +62,12 @@ def make_figure(view: EmbeddingsView, lang: Language, theme: Theme) -> Any:
         height=7.6 + rows * tall,
         title=words("the token vectors of {run}", run=view.provenance.run),
     )
+    wide = max(1, ACROSS // max(1, len(asked)))  # one or two fill the row
     heights = (7.2, *(tall for _ in range(rows)))
     grid = figure.add_gridspec(1 + rows, ACROSS, height_ratios=heights)
     for place, each in enumerate(asked):
-        axes = figure.add_subplot(grid[1 + place // ACROSS, place % ACROSS])
+        left = place % ACROSS * wide
+        axes = figure.add_subplot(grid[1 + place // ACROSS, left : left + wide])
         _draw_neighbours(axes, each, bars, theme=theme, words=words)
     _draw_norms(figure.add_subplot(grid[0, 3]), view, theme=theme, words=words)
     _draw_plane(figure, figure.add_subplot(grid[0, :3]), view, theme=theme, words=words)
@@ -85,19 +89,21 @@ def _draw_plane(
         said = words("nothing to draw: no vector is of numbers")
         write_in(axes, 0.5, 0.5, said, color=theme.ink, ha="center", transform=axes.transAxes)
         return
-    size = 3 if len(known) > 2000 else 8
-    axes.scatter(*places[known].T, s=size, color=theme.faint, linewidths=0, rasterized=True)
+    few = len(known) <= FEW
+    size, colour = (14, theme.series[0]) if few else (3 if len(known) > 2000 else 8, theme.faint)
+    axes.scatter(*places[known].T, s=size, color=colour, linewidths=0, rasterized=True)
     asked = {each.piece.id for each in view.asked}
     near = [each for each in _nearest(view) if each not in asked]
-    for ids, name, marker, colour in (
+    for ids, name, marker, own in (
         (near, "neighbours", "o", theme.series[2]),
         (sorted(asked), "asked for", "D", theme.series[1]),
     ):
         if ids:
-            axes.scatter(*places[ids].T, s=22, marker=marker, color=colour, label=words(name))
+            axes.scatter(*places[ids].T, s=22, marker=marker, color=own, label=words(name))
     add_legend(axes, theme, loc="best")
     axes.margins(0.08)
-    place_labels(figure, axes, [*_labels(view, near, theme)], avoid=places[[*asked, *near]])
+    marked = places if few else places[[*asked, *near]]
+    place_labels(figure, axes, [*_labels(view, near, theme)], avoid=marked)
 
 
 def _labels(view: EmbeddingsView, near: list[int], theme: Theme) -> Iterator[Label]:
@@ -143,7 +149,7 @@ def _extremes(places: np.ndarray) -> list[int]:
     for each in range(12):
         inside = order[sector[order] == each]
         ranks[inside] = np.arange(len(inside))
-    first = np.lexsort((-far, ranks))[:NAMED_EXTREMES]
+    first = np.lexsort((-far, ranks))[: FEW if len(known) <= FEW else NAMED_EXTREMES]
     return known[first].tolist()
 
 

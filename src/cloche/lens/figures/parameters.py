@@ -65,7 +65,7 @@ def make_figure(view: ParametersView, lang: Language, theme: Theme) -> Any:
         title=words("The parameters of {run}", run=view.provenance.run),
     )
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.4))
-    _draw_parts(left, view, theme, words, places=0.5 * len(rows))
+    _draw_parts(left, view, theme, words, places=0.3 * len(rows))
     _draw_rows(right, rows, theme, words)
     said, fonts = drawable(_wrapped([*said_of(view, words)]))
     figure.supxlabel(said, fontsize=9, color=theme.ink, fontfamily=fonts, parse_math=False)

@@ -23,6 +23,7 @@ _CHINESE = {
     "number {number}": "第 {number} 维",
     "cosine": "余弦",
     "value": "值",
+    "grey: not a number": "灰色：不是数",
     "some pairs as curves": "部分维度对的曲线",
     "some numbers as curves": "部分维的曲线",
     "how far a turn is": "转一圈有多远",
@@ -58,7 +59,7 @@ def _draw_rotation(
 ) -> None:
     values = rotation.cosines.values
     axes = panels[0, 0]
-    _heat(figure, axes, values.T, theme, label=words("cosine"))
+    _heat(figure, axes, values.T, theme, label=_label(values, "cosine", words))
     name_axes(axes, x=words("place"), y=words("pair"), title=words("cosines of the angles"))
     axes = panels[0, 1]
     names = {pair: words("pair {pair}", pair=pair) for pair in _some(range(values.shape[1]))}
@@ -102,7 +103,7 @@ def _draw_added(
 ) -> None:
     values, cosines = added.vectors.values, added.cosines.values
     axes = panels[0, 0]
-    _heat(figure, axes, values.T, theme, label=words("value"))
+    _heat(figure, axes, values.T, theme, label=_label(values, "value", words))
     y = words("number of the vector")
     name_axes(axes, x=words("place"), y=y, title=words("the table"))
     axes = panels[0, 1]
@@ -110,7 +111,7 @@ def _draw_added(
     _curves(axes, {name: values[:, number] for number, name in names.items()}, theme)
     name_axes(axes, x=words("place"), y=words("value"), title=words("some numbers as curves"))
     axes = panels[1, 0]
-    _heat(figure, axes, cosines, theme, label=words("cosine"), most=1.0)
+    _heat(figure, axes, cosines, theme, label=_label(cosines, "cosine", words), most=1.0)
     axes.set_aspect("equal")
     x, y = words("other place"), words("place")
     name_axes(axes, x=x, y=y, title=words("how alike places are"))
@@ -124,14 +125,16 @@ def _draw_added(
 def _heat(
     figure: Any, axes: Any, values: Any, theme: Theme, *, label: str, most: float | None = None
 ) -> None:
-    """Numbers on both sides of zero as colours; what is none stays paper."""
+    """Numbers on both sides of zero as colours, what is none in grey."""
+    from matplotlib import colormaps
+
     dress(axes, theme, grid=False)
     known = abs(values[np.isfinite(values)])
     largest = most if most is not None else float(known.max(initial=0.0)) or 1.0
     image = axes.imshow(
         values,
         aspect="auto",
-        cmap=theme.differences,
+        cmap=colormaps[theme.differences].with_extremes(bad=theme.series[-1]),
         vmin=-largest,
         vmax=largest,
     )
@@ -142,6 +145,12 @@ def _heat(
     bar.outline.set_edgecolor(theme.ink)
     name_axes(bar.ax, y=label)
     bar.ax.yaxis.label.set_color(theme.ink)
+
+
+def _label(values: Any, name: str, words: Words) -> str:
+    """What the colours are; and what has none, where there is such."""
+    named = words(name)
+    return named if np.isfinite(values).all() else f"{named} ({words('grey: not a number')})"
 
 
 def _curves(axes: Any, curves: dict[str, Any], theme: Theme) -> None:
