@@ -49,7 +49,7 @@ check: setup
 site: .venv/.docs .venv/.font
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/site.py $(if $(MODEL),--model $(MODEL))
 
-bars: setup
+bars: setup .venv/.docs
 	$(BIN)/python scripts/bars.py
 
 clean:

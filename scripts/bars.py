@@ -20,6 +20,7 @@ from beam_bars import beams
 from distributed_bars import hosts, ranks
 from gguf_bars import exported, published, smollm
 from kill_bars import kills
+from lesson_bars import lessons, site
 from minutes_bars import minutes
 from pair_bars import reverse, translate
 from plan_bars import plans
@@ -149,6 +150,8 @@ BARS: dict[str, Callable[[Path], bool]] = {
     "tuning-kills": tuning_kills,
     "smollm-tuned": smollm_tuned,
     "ladder": ladder,
+    "lessons": lessons,
+    "site": site,
     "exported": exported,
     "published": published,
     "babygpt": babygpt,

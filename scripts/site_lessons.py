@@ -69,17 +69,17 @@ def _build(lesson: Lesson, cache: Path, source: str, given: Given) -> Built:
         return Built(lesson, folder, pages)
     began = time.monotonic()
     if lacking:
-        found = write_unrun_pages(lesson, lacking, folder, link=_link)
+        found = write_unrun_pages(lesson, lacking, folder, link=link_of_page)
         print(f"lesson {lesson.name}: not run, it needs {'; '.join(lacking)}", flush=True)
     else:
-        found = write_pages(lesson, list(run_lesson(lesson, given)), folder, link=_link)
+        found = write_pages(lesson, list(run_lesson(lesson, given)), folder, link=link_of_page)
         print(f"lesson {lesson.name}: {time.monotonic() - began:.1f} s, {folder}", flush=True)
     names = {lang: path.name for lang, path in found.items()}
     done.write_text(json.dumps(names), encoding="utf-8")
     return Built(lesson, folder, dict(found.items()))
 
 
-def _link(words: str, target: str) -> str:
+def link_of_page(words: str, target: str) -> str:
     """A link from a lesson's page to another lesson or to a guide."""
     kind, _, name = target.partition(":")
     return f"[{words}]({name}.md)" if kind == "lesson" else f"[{words}](../{name})"

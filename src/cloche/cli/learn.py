@@ -92,7 +92,7 @@ def _list(command: Learn) -> None:
     from cloche.lessons.terminal import print_course
 
     print_course(lessons, Console(), command.lang)
-    print("\ncloche learn LESSON runs one; --lang zh in Chinese; --notebook FILE.ipynb writes it")
+    print("cloche learn LESSON runs one; --lang zh in Chinese; --notebook FILE.ipynb writes it")
 
 
 def _print(lesson: "Lesson", command: Learn, given: "Given") -> None:

@@ -146,8 +146,9 @@ class HeatMap(Chart):
             theme, width=min(9.0, 2.2 + 0.55 * width), height=min(9.0, 1.3 + 0.42 * height)
         )
         axes = dress(figure.add_subplot(), theme, grid=False)
-        largest = float(np.nanmax(np.abs(table))) if np.isfinite(table).any() else 1.0
-        low = -largest if self.signed else float(min(0.0, np.nanmin(table)))
+        largest = float(np.nanmax(np.abs(table), initial=0.0, where=np.isfinite(table)))
+        lowest = float(np.nanmin(table, initial=0.0, where=np.isfinite(table)))
+        low = -largest if self.signed else lowest
         colours = theme.differences if self.signed else theme.amounts
         image = axes.imshow(table, cmap=colours, vmin=low, vmax=largest or 1.0, aspect="auto")
         if self.numbers and table.size <= MOST_WRITTEN:

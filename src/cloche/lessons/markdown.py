@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions
 from rich.markdown import Markdown, MarkdownElement, Paragraph
+from rich.text import Text
 
 _FIRST_WIDE = "\u2e80"
 _NEVER_FIRST = "，。；：！？、）」』》〉】”’…—"
@@ -18,7 +19,7 @@ _NEVER_FIRST = "，。；：！？、）」』》〉】”’…—"
 class WrappedParagraph(Paragraph):
     """A paragraph broken at spaces and between Chinese characters."""
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
         """The paragraph's lines."""
         text = self.text
         places = list(line_ends(text.plain, options.max_width))

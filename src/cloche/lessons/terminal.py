@@ -29,8 +29,10 @@ _WORDS = {
 def print_course(lessons: Sequence[Lesson], console: Console, lang: Language) -> None:
     """Print all lessons by the parts of the course."""
     words = _WORDS[lang]
+    widest = max((len(lesson.name) for lesson in lessons), default=0)
     for part, title in PARTS.items():
-        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 2))
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+        table.add_column(min_width=widest)
         for each in (lesson for lesson in lessons if lesson.part == part):
             about = each.summary(lang)
             if each.needs:
@@ -39,7 +41,7 @@ def print_course(lessons: Sequence[Lesson], console: Console, lang: Language) ->
             table.add_row(Text(each.name, style="bold green"), Text(minutes, "dim"), Text(about))
         if table.row_count:
             console.print(Text(in_language(title, lang), style="bold"))
-            console.print(table)
+            console.print(Padding(table, (0, 0, 1, 2)))
 
 
 def print_lesson(

@@ -15,7 +15,7 @@ from cloche.lessons.phrases import LessonError, in_language
 
 _FRONT = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 _PLACE = re.compile(r"^\{\{ (?P<name>[a-z0-9-]+) \}\}$", re.MULTILINE)
-_VALUE = re.compile(r"\{\{= (?P<name>\w+)(?::(?P<format>[^{}]+?))? \}\}")
+_VALUE = re.compile(r"\{\{= *(?P<name>\w+)(?::(?P<format>[^{}]*?))? *\}\}")
 _LEFT = re.compile(r"\{\{.*")
 _LINK = re.compile(r"\[(?P<words>[^\]]+)\]\((?P<target>[^)\s]+)\)")
 _CHINESE = "[\u2018-\u201d\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]"
