@@ -186,13 +186,16 @@ def save_figure(figure: Any, path: Path, *, title: str = "", caption: str = "") 
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
     face = figure.get_facecolor()
-    if path.suffix.lower() == ".html":
-        drawn = io.StringIO()
-        figure.savefig(drawn, format="svg", facecolor=face)
-        temporary.write_text(_page(drawn.getvalue(), title, caption), encoding="utf-8")
-    else:
-        figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=150, facecolor=face)
-    temporary.replace(path)
+    try:
+        if path.suffix.lower() == ".html":
+            drawn = io.StringIO()
+            figure.savefig(drawn, format="svg", facecolor=face)
+            temporary.write_text(_page(drawn.getvalue(), title, caption), encoding="utf-8")
+        else:
+            figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=150, facecolor=face)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def check_format(path: Path) -> None:
