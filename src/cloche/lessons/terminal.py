@@ -33,6 +33,8 @@ def print_course(lessons: Sequence[Lesson], console: Console, lang: Language) ->
     for part, title in PARTS.items():
         table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
         table.add_column(min_width=widest)
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")  # Chinese has no spaces to break at
         for each in (lesson for lesson in lessons if lesson.part == part):
             about = each.summary(lang)
             if each.needs:
