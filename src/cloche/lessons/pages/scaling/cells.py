@@ -81,8 +81,9 @@ stage.keep(raw_move=raw_moves[-1], scaled_move=scaled_moves[-1])
 torch.manual_seed(2)
 for factor in (1.0, 1024**-0.5):
     scores = (torch.randn(32, 1024) @ torch.randn(1024) * factor).requires_grad_()
-    scores.softmax(dim=0)[scores.argmin()].backward()  # let the least one grow
-    print(f"{factor:.4f} {scores.grad.abs().max():.2e}")
+    least = scores.softmax(dim=0)[scores.argmin()]
+    (pull,) = torch.autograd.grad(least, scores)  # let the least one grow
+    print(f"{factor:.4f} {pull.abs().max():.2e}")
 
 # %% heads
 width, heads = 512, 8
