@@ -78,6 +78,18 @@ def test_two_adapters_of_one_base_write_two_texts(told):
     assert answer(told("generate", "b", *ASKED)) == second
 
 
+def test_the_only_adapter_writes_where_none_is_named_and_none_means_the_model(told, capsys):
+    plain, first = (
+        answer(told("generate", "base", *ASKED, "--adapter", name)) for name in ("none", "a")
+    )
+    assert plain == answer(told("generate", "base", *ASKED)) != first
+    assert answer(told("generate", "base", *ASKED, "--adapters", "a=a")) == first
+    alone = ("--adapters", "a=a", "--adapter", "none")
+    assert answer(told("generate", "base", *ASKED, *alone)) == plain
+    assert main(["generate", "base", *ASKED, *BOTH]) == 0
+    assert "none of the adapters a, b writes" in capsys.readouterr().err
+
+
 def test_an_adapter_brings_the_template_that_it_was_tuned_by(told, refused):
     named = answer(told("generate", "base", *ASKED, *BOTH, "--adapter", "b", "--chat"))
     assert named == answer(told("generate", "b", *ASKED, "--chat"))

@@ -2,13 +2,11 @@
 
 from typing import TYPE_CHECKING
 
+from cloche.cli.adapters import ALONE
 from cloche.errors import SettingError
 
 if TYPE_CHECKING:
     from cloche.run import LM
-
-ALONE = "none"
-"""In place of a name: the model without any adapter."""
 
 
 def list_adapters(lm: "LM") -> str:
