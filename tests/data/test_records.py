@@ -1,5 +1,6 @@
 import gzip
 import json
+import os
 
 import pyarrow
 import pyarrow.parquet
@@ -131,6 +132,28 @@ def test_all_bad_lines_are_counted_and_ten_are_named(tmp_path):
     with pytest.raises(TextError, match=r"(?s)25 of 26 records.*line 11: .*and 15 more") as caught:
         read_records(tmp_path / "x.jsonl")
     assert "line 12:" not in str(caught.value)
+
+
+def test_a_folder_that_goes_away_while_it_is_searched_holds_nothing(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "a.jsonl").write_text('{"n": 1}\n')
+    scan = os.scandir
+
+    def scanned(path):
+        if str(path).endswith("gone"):
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scanned)
+    assert [record.fields for record in read_records(tmp_path)] == [{"n": 1}]
+
+
+def test_an_encoding_is_named_by_the_option_of_records(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b'{"n": "\xff\xfe\x80"}\n')
+    with pytest.raises(TextError, match=r"--data\.encoding"):
+        read_records(tmp_path / "a.jsonl", encoding="utf-8")
+    with pytest.raises(TextError, match=r"^data\.encoding 'utf-9' is no known"):
+        read_records(tmp_path / "a.jsonl", encoding="utf-9")
 
 
 def test_a_folder_without_records_and_a_missing_file_are_told(tmp_path):

@@ -6,8 +6,10 @@ that comes twice, NaN and infinities are no JSON, though Python would read them.
 """
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -167,13 +169,21 @@ def _files(given: Sequence[str | Path]) -> tuple[SourceFile, ...]:
 def _in_folder(folder: Path) -> list[str]:
     endings = (*_ENDINGS, *(f"{end}{packed}" for end in _ENDINGS[:3] for packed in (".gz", ".zst")))
     found = sorted(
-        str(path)
-        for path in folder.rglob("*")
-        if path.name.lower().endswith(endings) and not path.name.startswith(".") and path.is_file()
+        os.path.join(parent, name)
+        for parent, _, names in os.walk(folder, onerror=_unreadable)
+        for name in names
+        if name.lower().endswith(endings) and not name.startswith(".")
     )
+    found = [path for path in found if os.path.isfile(path)]
     if not found:
         raise TextError(f"the folder {folder} holds no {', '.join(_ENDINGS)}")
     return found
+
+
+def _unreadable(exc: OSError) -> None:
+    """TextError for a folder that cannot be read; one that went away meanwhile holds nothing."""
+    if not isinstance(exc, FileNotFoundError):
+        raise TextError(f"the folder {exc.filename} cannot be read: {exc.strerror}") from exc
 
 
 def _ending(source: SourceFile) -> str:
@@ -192,9 +202,10 @@ def _all(files: Sequence[SourceFile], encoding: str) -> Iterator[_Found]:
 def _json_values(source: SourceFile, encoding: str) -> Iterator[_Found]:
     refuse_binary(source)
     codec = encoding
-    if encoding == "auto":
-        codec = detect_encoding(source.open_bytes, name=source.name)
-    with source.open_bytes() as stream:
+    with naming_own_option():
+        if encoding == "auto":
+            codec = detect_encoding(source.open_bytes, name=source.name)
+    with naming_own_option(), source.open_bytes() as stream:
         pieces = decode_blocks(stream, codec, name=source.name)
         head = next((piece for piece in pieces if piece.strip()), "")
         text = chain([head], pieces)
@@ -202,6 +213,17 @@ def _json_values(source: SourceFile, encoding: str) -> Iterator[_Found]:
             yield from _ListReader(text, source.name).values()
         else:
             yield from _line_values(text, source)
+
+
+@contextmanager
+def naming_own_option() -> Iterator[None]:
+    """Inside, errors of an encoding name the option that records have for it, not that of texts."""
+    try:
+        yield
+    except TextError as exc:
+        if "text.encoding" not in str(exc):
+            raise
+        raise TextError(str(exc).replace("text.encoding", "data.encoding")) from exc
 
 
 def _line_values(pieces: Iterable[str], source: SourceFile) -> Iterator[_Found]:

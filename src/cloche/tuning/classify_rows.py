@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cloche.data.records import read_records
+from cloche.data.records import naming_own_option, read_records
 from cloche.errors import DataError, TextError
 from cloche.text.detection import detect_encoding
 from cloche.text.encodings import decode_blocks
@@ -135,9 +135,10 @@ def _table_cells(
     source: SourceFile, columns: Columns, *, encoding: str
 ) -> Iterator[tuple[str, object, object]]:
     found = encoding
-    if encoding == "auto":
-        found = detect_encoding(source.open_bytes, name=source.name)
-    with source.open_bytes() as stream:
+    with naming_own_option():
+        if encoding == "auto":
+            found = detect_encoding(source.open_bytes, name=source.name)
+    with naming_own_option(), source.open_bytes() as stream:
         content = "".join(decode_blocks(stream, found, name=source.name))
     first = content.split("\n", 1)[0].rstrip("\r")
     if not first.strip():
