@@ -200,3 +200,8 @@ def test_a_damaged_chat_template_is_told(chat, tuned_run):
     status, _, err = chat("on")
     assert status == 2
     assert "line 1" in err
+
+
+def test_of_answers_that_are_cut_off_only_the_first_says_so(chat):
+    _, _, err = chat("on", "on", options=("--greedy", "--max-new-tokens", "3"))
+    assert err.count("cut off") == 1

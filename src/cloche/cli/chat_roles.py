@@ -49,6 +49,7 @@ class Dialogue:
         self._forgotten = 0  # turns that the context no longer holds
         self._answered = 0
         self._notice = ""
+        self._told_cut = False
 
     @property
     def messages(self) -> Conversation:
@@ -132,7 +133,9 @@ class Dialogue:
             self._notice = "there was no answer: the message is forgotten"
             return
         self._turns.append((message, Message(ASSISTANT, answer)))
-        if last is not None and last.finish_reason == "length":
+        cut = last is not None and last.finish_reason == "length"
+        if cut and not self._told_cut:
+            self._told_cut = True
             self._notice = (
                 f"the answer is cut off: --max-new-tokens allows {self._asked.max_tokens}, and the "
                 f"model looks at {self._lm.config.context} tokens at most"
