@@ -86,8 +86,10 @@ def test_a_reward_is_a_name_an_option_and_a_weight(text, spec):
         ("exakt", "did you mean exact"),
         ("my.py:", "FILE.py:FUNCTION"),
         (":f", "FILE.py:FUNCTION"),
-        ("exact@0", "weight"),
-        ("exact@nan", "weight"),
+        ("exact@0", "weight .* must not be 0"),
+        ("exact@nan", "weight .* must be a finite number, got nan"),
+        ("exact@x", "weight .* must be a number, such as exact@0.5, got 'x'"),
+        ("my.py:f@x", "weight .* must be a number, such as my.py:f@0.5, got 'x'"),
     ],
 )
 def test_what_can_mean_no_reward_is_refused(text, told):
@@ -108,7 +110,7 @@ def test_rewards_add_up_by_their_weights(own, rewards):
         ]
     )
     assert found.totals == (1.0 + 0.5 + 2.0, 0.0 + 0.0 + 6.0)
-    assert found.means == {"exact": 0.5, "length": 0.5, f"{own}:polite": 2.0}
+    assert found.means == {"exact": 0.5, "length": 0.5, "my_rewards.polite": 2.0}
 
 
 def test_the_same_answer_to_the_same_record_is_judged_once(own, rewards):
@@ -165,13 +167,46 @@ def test_a_regular_expression_without_end_is_ended(rewards):
     ("make", "told"),
     [
         (lambda own: f"{own}:polit", "no function 'polit': did you mean polite"),
-        (lambda own: f"{own.parent}/absent.py:f", "cannot be loaded: FileNotFoundError"),
+        (lambda own: f"{own.parent}/absent.py:f", "absent.py does not exist"),
         (lambda own: "no_such_package.module:f", "cannot be loaded: ModuleNotFoundError"),
     ],
 )
 def test_a_function_that_is_not_there_is_told_at_the_beginning(own, make, told):
     with pytest.raises(RewardError, match=told):
         Rewards([make(own)])
+
+
+def test_a_file_that_is_no_python_is_told_with_its_line(tmp_path):
+    path = tmp_path / "broken.py"
+    path.write_text("def fine(): pass\ndef broken(:\n")
+    with pytest.raises(RewardError, match=r"SyntaxError: .* \(broken.py, line 2\)"):
+        Rewards([f"{path}:broken"])
+
+
+def test_a_function_of_too_few_arguments_is_told_before_it_is_called(tmp_path):
+    path = tmp_path / "two.py"
+    path.write_text("def two(prompt, answer): return 1\ndef any(*all): return 1\n")
+    with pytest.raises(RewardError, match=r"takes \(prompt, answer\), and .* three"):
+        Rewards([f"{path}:two"])
+    Rewards([f"{path}:any"]).close()
+
+
+def test_metrics_are_named_without_folders_and_apart(own, rewards, tmp_path):
+    other = tmp_path / "other" / "my_rewards.py"
+    other.parent.mkdir()
+    other.write_text(OWN)
+    found = rewards(f"{own}:polite", f"{other}:polite", "exact").judge([answered(answer="x")])
+    assert list(found.means) == ["my_rewards.polite", "my_rewards.polite-2", "exact"]
+
+
+def test_a_ready_reward_in_its_own_process_tells_of_a_field_as_any_other(rewards):
+    said = []
+    for name in ("exact", "format"):
+        with pytest.raises(RewardError) as raised:
+            rewards(name).judge([answered(other="x")])
+        said.append(str(raised.value))
+    assert said[0].endswith("there is no field 'answer'; there are: other")
+    assert said[1].endswith("there is no field 'format'; there are: other")
 
 
 def test_a_module_of_the_present_folder_is_found(own, rewards, monkeypatch):

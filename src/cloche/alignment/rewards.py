@@ -12,6 +12,7 @@ import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from cloche.alignment.reward_functions.arithmetic import reward_arithmetic
@@ -59,7 +60,7 @@ class Judged:
     totals: tuple[float, ...]
     """One for each answer: all rewards, times their weights, added up."""
     means: Mapping[str, float]
-    """The mean of each reward by name, before its weight."""
+    """The mean of each reward by its label, before its weight."""
 
 
 @runtime_checkable
@@ -81,6 +82,14 @@ class RewardSpec:
     weight: float
 
     @property
+    def label(self) -> str:
+        """What metrics call it: of a function of one's own, its file without folders, its name."""
+        module, colon, function = self.name.rpartition(":")
+        if not colon:
+            return self.name
+        return f"{Path(module).stem if module.endswith('.py') else module}.{function}"
+
+    @property
     def ready(self) -> bool:
         """Whether it is one of READY."""
         return ":" not in self.name
@@ -93,6 +102,8 @@ def parse_reward(text: str) -> RewardSpec:
     if name in READY:
         return RewardSpec(name, option if given else None, weight)
     module, colon, function = body.rpartition(":")
+    if body == text:
+        _refuse_word_as_weight(text)
     if not colon:
         raise SettingError(
             f"there is no reward {name!r}: {nearest(name, READY)}; one of your own is "
@@ -117,6 +128,13 @@ def reward_problems(texts: Sequence[str]) -> list[str]:
     return found + [f"the reward {name} is given twice" for name, n in times.items() if n > 1]
 
 
+def field_read(spec: RewardSpec) -> str | None:
+    """The field that every record must have for a ready reward; None where that is not known."""
+    if spec.name == "exact":
+        return spec.option or "answer"
+    return "format" if spec.name == "format" and spec.option is None else None
+
+
 class Rewards:
     """Several rewards, ready to judge. Close it: the user's functions run in processes.
 
@@ -131,7 +149,11 @@ class Rewards:
         self._rewards: list[_Reward] = []
         try:
             for text in texts:
-                self._rewards.append(_Reward(parse_reward(text), seconds))
+                reward = _Reward(parse_reward(text), seconds)
+                self._rewards.append(reward)
+                alike = sum(each.spec.label == reward.spec.label for each in self._rewards)
+                if alike > 1:
+                    reward.label = f"{reward.label}-{alike}"
         except BaseException:
             self.close()
             raise
@@ -144,7 +166,7 @@ class Rewards:
         means = {}
         for reward in self._rewards:
             found = [self._one(reward, answered) for answered in answers]
-            means[reward.spec.name] = math.fsum(found) / max(1, len(found))
+            means[reward.label] = math.fsum(found) / max(1, len(found))
             totals = [
                 total + reward.spec.weight * value
                 for total, value in zip(totals, found, strict=True)
@@ -178,6 +200,7 @@ class _Reward:
 
     def __init__(self, spec: RewardSpec, seconds: float) -> None:
         self.spec = spec
+        self.label = spec.label
         self._process: RewardProcess | None = None
         if not spec.ready:
             module, _, name = spec.name.rpartition(":")
@@ -213,6 +236,22 @@ def _without_weight(text: str) -> tuple[str, float]:
         weight = float(tail)
     except ValueError:
         return text, 1.0
-    if not math.isfinite(weight) or weight == 0.0:
-        raise SettingError(f"the weight of the reward {text!r} must be a finite number, not 0")
+    if not math.isfinite(weight):
+        raise SettingError(f"the weight of the reward {text!r} must be a finite number, got {tail}")
+    if weight == 0.0:
+        raise SettingError(
+            f"the weight of the reward {text!r} must not be 0, with which it counts for nothing: "
+            "leave it out, or give it to --truth to see it alone"
+        )
     return body, weight
+
+
+def _refuse_word_as_weight(text: str) -> None:
+    """SettingError where a reward ends with an @ and something that is no number."""
+    body, at, tail = text.rpartition("@")
+    name, given, _ = body.partition("=")
+    own = body.rpartition(":")[2].isidentifier() and ":" in body
+    if at and (own or (name in READY and not given)):
+        raise SettingError(
+            f"the weight of the reward {text!r} must be a number, such as {body}@0.5, got {tail!r}"
+        )

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import IO, Any
 
 from cloche.config import nearest
@@ -38,6 +39,8 @@ class RewardProcess:
         self, module: str, name: str, *, seconds: float, made_with: str | None = NOTHING
     ) -> None:
         self.what = f"{module}:{name}"
+        if module.endswith(".py") and not Path(module).is_file():
+            raise RewardError(f"{module} does not exist: a reward function is in no such file")
         self._seconds = seconds
         self._replies: queue.Queue[str] = queue.Queue()
         making = [] if made_with == NOTHING else [json.dumps(made_with)]
@@ -55,6 +58,11 @@ class RewardProcess:
             if "functions" in reply:
                 raise RewardError(
                     f"{module} has no function {name!r}: {nearest(name, reply['functions'])}"
+                )
+            if "takes" in reply:
+                raise RewardError(
+                    f"{self.what} takes {reply['takes']}, and a reward function is given three: "
+                    "(prompt, answer, record)"
                 )
             if "error" in reply:
                 raise RewardError(f"{module} cannot be loaded: {reply['error']}")

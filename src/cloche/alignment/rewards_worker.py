@@ -7,6 +7,7 @@ library, so that it is there at once, and ends when its parent does.
 
 import importlib
 import importlib.util
+import inspect
 import json
 import os
 import sys
@@ -30,6 +31,7 @@ def main() -> None:
         function = load_function(*sys.argv[1:3])
         for option in sys.argv[3:]:
             function = function(json.loads(option))
+        require_three(function)
     except LookupError as exc:
         _reply(replies, exc.args[0])
         return
@@ -57,6 +59,18 @@ def load_function(module: str, name: str) -> Callable[..., Any]:
     return function
 
 
+def require_three(function: Callable[..., Any]) -> None:
+    """LookupError with what the function takes where it cannot be given three things in order."""
+    try:
+        signature = inspect.signature(function)
+    except ValueError:
+        return  # written in C, it does not tell: its first call will
+    try:
+        signature.bind("", "", {})
+    except TypeError as exc:
+        raise LookupError({"takes": str(signature)}) from exc
+
+
 def number_of(value: object) -> float:
     """What a reward function gave, as a number; TypeError or ValueError where it is none."""
     if isinstance(value, bool) or not isinstance(value, Real):
@@ -71,10 +85,15 @@ def number_of(value: object) -> float:
 
 def describe(exc: BaseException) -> str:
     """An exception in one line, with the place where it was raised."""
+    if isinstance(exc, SyntaxError) and exc.filename:
+        return f"{type(exc).__name__}: {exc.msg} ({Path(exc.filename).name}, line {exc.lineno})"
     said = "".join(traceback.format_exception_only(exc)).strip().splitlines()[-1]
     frames = traceback.extract_tb(exc.__traceback__)
     if not frames or frames[-1].filename == __file__:
         return said
+    own = Path(__file__).parents[1] in Path(frames[-1].filename).parents
+    if own and type(exc).__module__.startswith("cloche."):
+        return str(exc)  # of a ready reward: where its code says so helps nobody
     return f"{said} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
 
 
