@@ -13,7 +13,7 @@ from cloche.alignment.reward_model_data import ScoredText, encode_groups
 from cloche.alignment.reward_model_report import measure_rewards
 from cloche.cli.align_reward import main
 from cloche.data.preferences import read_preferences
-from cloche.errors import CheckpointError, ClocheError, SettingError, TextError
+from cloche.errors import CheckpointError, ClocheError, RequestError, SettingError, TextError
 from cloche.model.build import build_model
 from cloche.model.config import ModelOptions
 from cloche.model.presets import complete
@@ -205,3 +205,8 @@ def test_settings_that_scores_have_no_place_for_are_told_at_once(tmp_path, base,
 def test_a_model_that_writes_gives_no_reward(base):
     with pytest.raises(CheckpointError, match="scores none"):
         score_answers(base, ["a"], ["b"])
+
+
+def test_each_answer_has_its_prompt(tmp_path):
+    with pytest.raises(RequestError, match="got 2 prompts and 1 answer"):
+        score_answers(tmp_path, ["one?", "two?"], ["yes"])

@@ -46,9 +46,10 @@ def test_every_kind_has_help_of_its_own(capsys, kind):
     [
         (["dpo"], "name the model"),
         (["dpo", "base"], "name"),
-        (["dpo", "base", "records.json"], "records.json"),
+        (["dpo", "base", "records.json"], "records.json: these are conversations with one answer"),
+        (["dpo", "bas", "records.json"], "bas does not exist; did you mean base?"),
         (["reward"], "name the model"),
-        (["reward", "base", "records.json"], "records.json"),
+        (["reward", "base", "records.json"], "which cloche tune learns from"),
         (["grpo", "base", "records.json"], "name what is rewarded"),
         (["ppo", "base", "records.json"], "say who judges"),
     ],
@@ -68,3 +69,13 @@ def test_what_is_missing_is_one_message_and_leaves_no_folder(
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     return make_place(tmp_path_factory.mktemp("align"))
+
+
+@pytest.mark.parametrize("prompts", ["/nope", "records.json"])
+def test_a_mistake_leaves_no_file_of_choices(place, tmp_path, capsys, monkeypatch, prompts):
+    monkeypatch.chdir(place)
+    out = tmp_path / "choices.db"
+    run = "base" if prompts == "/nope" else "nowhere"
+    assert main(["align", "collect", run, "--prompts", prompts, "--out", str(out)]) == 2
+    assert "does not exist in //" not in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

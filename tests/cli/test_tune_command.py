@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from small_tunings import QUICK, TEXT, make_place, quick_tunings
 
 import cloche
 from cloche.cli.main import main
+from cloche.errors import RunError
 from cloche.run import read_metrics
 from cloche.training import loop
 
@@ -94,8 +97,43 @@ def test_examples_are_shown_token_by_token_and_nothing_is_trained(place, capsys)
     assert main(asked) == 0
     shown = capsys.readouterr().out
     assert "records.json, record 1" in shown
-    assert "learned (predicted, with loss)" in shown
+    assert "⟦learned⟧ (predicted, with loss)   read only" in shown
+    marked = [part.partition("⟧")[0] for part in shown.split("⟦")[1:3]]
+    assert [text.replace("▏", "") for text in marked] == ["green.<|endoftext|>"] * 2
     assert not (place / "never").exists()
+
+
+def test_a_single_record_is_shown_though_it_could_not_be_split(capsys):
+    asked = ["tune", "base", *ASKED, "--data.records", ":1", "--show", "1", "--json"]
+    assert main(asked) == 0
+    assert [each["record"] for each in json_of(capsys)["examples"]] == ["records.json, record 1"]
+
+
+def test_what_is_not_there_is_told_before_torch_is_loaded(place):
+    code = (
+        "import sys; from cloche.cli.main import main; status = main(['tune', 'bas', 'x.json']); "
+        "sys.exit(9 if 'torch' in sys.modules else status)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=place, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2, ended.stderr
+    assert "bas does not exist; did you mean base?" in ended.stderr
+
+
+def test_a_run_to_go_on_with_that_is_not_there_is_told_as_such(place, capsys):
+    assert main(["tune", "--resume", "--out", "nothere"]) == 2
+    assert "nothere holds no run to go on with" in capsys.readouterr().err
+    with pytest.raises(RunError, match="nothere holds no run"):
+        cloche.tune("", out="nothere", resume=True)
+    assert not (place / "nothere").exists()
+
+
+@pytest.mark.parametrize("option", ["--compare", "--show"])
+def test_fewer_than_no_examples_are_refused_before_anything_is_read(place, capsys, option):
+    assert main(["tune", "base", *ASKED, option, "-1", "--out", "minus"]) == 2
+    assert "must be at least 1" in capsys.readouterr().err
+    assert not (place / "minus").exists()
 
 
 @pytest.mark.parametrize(("option", "method"), [("--lora", "lora"), ("--qlora", "qlora")])
@@ -107,7 +145,9 @@ def test_adapters_alone_are_trained(place, capsys, option, method):
     assert json_of(capsys)["finished"]
     assert (place / "base" / "model.safetensors").read_bytes() == before
     assert (place / out / "latest" / "adapter_model.safetensors").exists()
-    assert f'method = "{method}"' in (place / out / "config.toml").read_text()
+    stored = (place / out / "config.toml").read_text()
+    assert f'method = "{method}"' in stored
+    assert "alpha = 4.0" in stored
 
 
 def test_a_recipe_gives_defaults_and_the_command_line_wins(place, capsys):

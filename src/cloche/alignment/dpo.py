@@ -30,6 +30,7 @@ from cloche.alignment.reference import reference_logprobs
 from cloche.alignment.rollouts import Sampling
 from cloche.data.order import mix
 from cloche.model.decoder import Decoder
+from cloche.text.plurals import counted
 from cloche.training.card import card_with
 from cloche.training.events import Listener, Sampled
 from cloche.training.machine import allow_short_products, dtype_of, measure_machine
@@ -38,10 +39,11 @@ from cloche.training.start import TrainedRun
 from cloche.training.state import LoopState
 from cloche.tuning.answering import answer
 from cloche.tuning.base import Base, open_base
-from cloche.tuning.options import with_usual_pace
+from cloche.tuning.options import with_alpha, with_usual_pace
 from cloche.tuning.session import Telling, Tuning, asked_options, run_tuning
 from cloche.tuning.start import default_folder, settled
 from cloche.tuning.trainee import Trainee, make_trainee
+from cloche.tuning.unknown import tell_unknown
 
 _SAMPLED, _ANSWERED = 6, 13  # keep these draws apart from others of one seed
 
@@ -107,6 +109,8 @@ def _prepare(run: Path, options: DpoOptions, telling: Telling) -> Tuning:
     context = min(align.context or base.config.context, base.config.context)
     writer = AnswerWriter(base.template, base.tokenizer, context)
     parts = read_parts(options, writer, telling=telling)
+    answers = [each.ids[each.learned] for item in parts.held.train.items for each in item.examples]
+    tell_unknown(answers, base.tokenizer, what="the answers", telling=telling)
     options = _completed(options, parts, context=context)
     train = options.train
     allow_short_products(train.device, train.precision)
@@ -159,7 +163,8 @@ def _completed(options: DpoOptions, parts: Parts, *, context: int) -> DpoOptions
         rate=PREFERENCE_RATES[options.method.method],
     )
     chosen: Any = replace(align, loss=parts.loss, context=context, epochs=None)  # pyright: ignore
-    return replace(options, align=chosen, train=train)
+    lora = with_alpha(options.method, options.lora)
+    return replace(options, align=chosen, lora=lora, train=train)
 
 
 def _own_answers(made: _Preference, before: Reference) -> list[OwnAnswers]:
@@ -209,7 +214,8 @@ def _describe(made: _Preference) -> list[str]:
         *describe_held(held, context=align.context),
         f"Template: {made.base.template.name}.{added} Loss: {align.loss}, beta {align.beta:g}.",
         f"Trained: {made.trainee.described}.",
-        f"Plan: {train.steps:,} steps of {train.batch} {_things(made)} ({passes:.1f} passes), "
+        f"Plan: {counted(train.steps, 'step')} of {train.batch} {_things(made)} "
+        f"({passes:.1f} passes), "
         f"{train.optimizer} at {train.learning_rate:g}.",
     ]
 

@@ -35,6 +35,7 @@ from cloche.data.batches import IGNORED, Batch
 from cloche.training.events import Listener
 from cloche.training.objectives import Losses, Term
 from cloche.training.start import TrainedRun
+from cloche.tuning.options import with_alpha
 from cloche.tuning.session import Telling, Tuning, asked_options, run_tuning
 from cloche.tuning.start import default_folder
 
@@ -140,7 +141,7 @@ def _prepare(options: GrpoOptions, telling: Telling, *, closing: ExitStack) -> T
         keep_start=False,
     )
     train = training.train
-    options = replace(options, train=train)
+    options = replace(options, train=train, lora=with_alpha(options.method, options.lora))
     compute = training.trainee.compute(train)
     policy = policy_of(compute.model)
     rounds = Rounds(

@@ -5,13 +5,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from cloche.alignment.policy_options import PolicyOptions
+from cloche.alignment.rewards import field_read, parse_reward
 from cloche.data.conversation_split import split_records
 from cloche.data.conversations import text_of
 from cloche.data.preferences import PromptRecord, read_prompts
 from cloche.errors import ClocheError, DataError, SettingError, TextError
 from cloche.tuning.base import Base
 from cloche.tuning.session import Telling
+from cloche.tuning.unknown import tell_unknown
 
 _NAMED = 10
 
@@ -37,18 +41,37 @@ class HeldPrompts:
     """SHA-256 of all of both."""
 
 
-def read_policy_prompts(options: PolicyOptions, base: Base, telling: Telling) -> HeldPrompts:
-    """The prompts of the options' files, split in two.
-
-    Those that leave no room for an answer are left out, and told. Raises ClocheError where prompts
-    cannot be written with the template, or where a part has none.
+def read_prompt_records(options: PolicyOptions) -> list[PromptRecord]:
+    """The prompts of the options' files. Raises ClocheError for those that cannot be used, and
+    where a ready reward would look for a field that some have not.
     """
     if not options.sources:
         raise SettingError("name a file of prompts to answer")
     data = options.data
     records = read_prompts(options.sources, records=data.records, encoding=data.encoding)
+    for spec in map(parse_reward, (*options.reward, *options.truth)):
+        name = field_read(spec)
+        lacking = [each.place for each in records if name and each.fields.get(name) is None]
+        if lacking:
+            more = f" and {len(lacking) - 1:,} more" if lacking[1:] else ""
+            raise DataError(
+                f"the reward {spec.name} reads the field {name!r} of each record, which is missing "
+                f"in {lacking[0]}{more}"
+            )
     if data.drop_duplicates:
         records = list({_identity(record): record for record in reversed(records)}.values())[::-1]
+    return records
+
+
+def hold_prompts(
+    records: Sequence[PromptRecord], options: PolicyOptions, base: Base, telling: Telling
+) -> HeldPrompts:
+    """The prompts, split in two and laid out.
+
+    Those that leave no room for an answer are left out, and told. Raises ClocheError where prompts
+    cannot be written with the template, or where a part has none.
+    """
+    data = options.data
     prompts = _encode(records, base)
     room = base.config.context - options.rollout.max_tokens
     fitting = [prompt for prompt in prompts if len(prompt.ids) <= room]
@@ -64,6 +87,8 @@ def read_policy_prompts(options: PolicyOptions, base: Base, telling: Telling) ->
             f"Left out: {len(prompts) - len(fitting):,} of {len(prompts):,} prompts are longer "
             f"than {room} tokens, which leaves no room for an answer, such as {first.record.place}."
         )
+    written = [np.array(prompt.ids) for prompt in fitting]
+    tell_unknown(written, base.tokenizer, what="the prompts", telling=telling)
     order = "shuffled" if data.shuffle else "kept"
     parts = split_records(len(fitting), split=data.split, seed=options.train.seed, order=order)
     train, held_out = (tuple(fitting[n] for n in part) for part in (parts.train, parts.validation))

@@ -17,7 +17,12 @@ from cloche.alignment.policy_options import (
     PolicyOptions,
     RoundPlan,
 )
-from cloche.alignment.policy_prompts import HeldPrompts, PolicyPrompt, read_policy_prompts
+from cloche.alignment.policy_prompts import (
+    HeldPrompts,
+    PolicyPrompt,
+    hold_prompts,
+    read_prompt_records,
+)
 from cloche.alignment.policy_reference import Reference, WithoutAdapters, frozen_copy
 from cloche.alignment.rewards import Judge, Rewards, parse_reward
 from cloche.alignment.rollouts import Sampling, WrittenAnswer, write_answers
@@ -25,6 +30,7 @@ from cloche.data.example_order import Order
 from cloche.data.order import mix
 from cloche.errors import SettingError, join_problems
 from cloche.model.decoder import Decoder
+from cloche.text.plurals import counted
 from cloche.training.card import card_with
 from cloche.training.events import Sampled
 from cloche.training.machine import (
@@ -42,6 +48,8 @@ from cloche.tuning.session import ExtraState, Telling
 from cloche.tuning.start import settled
 from cloche.tuning.trainee import Trainee, make_trainee
 
+SAMPLE_LINES, SAMPLE_CHARACTERS = 3, 240
+"""So much of a prompt is shown with a sample, at most."""
 _ROLLOUTS = 19  # keeps these draws apart from others that mix the same seed
 
 
@@ -113,7 +121,7 @@ class PolicyTraining:
             prompts = self.prompts.held_out
             asked = prompts[mix(self.train.seed, step, 6) % len(prompts)].record.conversation
             text = answer(self.base, policy, asked, max_tokens=self.train.sample_tokens)
-            return Sampled(step, f"{asked[-1].content}\n→ ", text)
+            return Sampled(step, f"{last_lines(asked[-1].content)}\n→ ", text)
 
         return write
 
@@ -125,6 +133,14 @@ class PolicyTraining:
             "template": self.base.template.source,
             "reward function": reward_hash(options.reward),
         }
+
+
+def last_lines(text: str) -> str:
+    """The end of a prompt, as samples show it: its last lines, and of these the last characters."""
+    lines = text.strip().splitlines()
+    shown = "\n".join(lines[-SAMPLE_LINES:])
+    cut = len(lines) > SAMPLE_LINES or len(shown) > SAMPLE_CHARACTERS
+    return f"... {shown[-SAMPLE_CHARACTERS:].lstrip()}" if cut else text
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +169,8 @@ def prepare_policy(
     Raises ClocheError where something cannot be used.
     """
     rollout, method = options.rollout, options.method
+    records = read_prompt_records(options)  # what can be wrong is told before a model is opened
+    judge, truth = _judges(options, closing, judge)
     base = open_base(
         options.base,
         template=rollout.template,
@@ -162,9 +180,8 @@ def prepare_policy(
         warn=telling.warn,
     )
     without_dropout(base.model)
-    prompts = read_policy_prompts(options, base, telling)
+    prompts = hold_prompts(records, options, base, telling)
     prompts = replace(prompts, held_out=prompts.held_out[: rollout.held_out])
-    judge, truth = _judges(options, closing, judge)
     train = settled(
         options.train,
         device=find_device(options.train.device),
@@ -308,7 +325,8 @@ def _describe(training: PolicyTraining) -> list[str]:
         f"Prompts: {len(prompts.train):,} to learn with, {len(prompts.held_out):,} held out. "
         f"Template: {training.base.template.name}.",
         f"Trained: {training.trainee.described}.",
-        f"Plan: {-(-train.steps // plan.steps):,} rounds of {plan.answers} answers, "
-        f"{train.steps:,} steps of {plan.batch} answers, {train.optimizer} at "
+        f"Plan: {counted(-(-train.steps // plan.steps), 'round')} of "
+        f"{counted(plan.answers, 'answer')}, "
+        f"{counted(train.steps, 'step')} of {counted(plan.batch, 'answer')}, {train.optimizer} at "
         f"{train.learning_rate:g}.",
     ]

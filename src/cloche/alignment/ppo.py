@@ -49,6 +49,7 @@ from cloche.training.events import Listener
 from cloche.training.machine import find_device
 from cloche.training.objectives import Losses, Term
 from cloche.training.start import TrainedRun
+from cloche.tuning.options import with_alpha
 from cloche.tuning.session import Telling, Tuning, asked_options, run_tuning
 from cloche.tuning.start import default_folder
 
@@ -139,7 +140,7 @@ def _prepare(options: PpoOptions, telling: Telling, *, closing: ExitStack) -> Tu
         keep_start=True,
     )
     train = training.train
-    options = replace(options, train=train)
+    options = replace(options, train=train, lora=with_alpha(options.method, options.lora))
     assert training.start is not None, "kept for the value model"
     value = make_value(
         training.start,

@@ -19,13 +19,15 @@ from cloche.alignment.preference_encoding import (
 )
 from cloche.data.conversation_checks import find_prompt_leaks
 from cloche.data.conversation_split import length_report, split_groups
+from cloche.data.conversations import read_conversations
 from cloche.data.preferences import PreferencePair, Preferences, Vote, read_preferences
-from cloche.errors import DataError, SettingError
+from cloche.errors import ClocheError, DataError, SettingError, TextError
 from cloche.tuning.options import TuneDataOptions
 from cloche.tuning.session import Telling
 
 Loss = Literal["dpo", "ipo", "kto"]
 _SHOWN = 3
+_OF_PREFERENCES = frozenset({"answers", "chosen", "label", "rejected", "vote"})
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,16 @@ def read_held_preferences(
     """
     if not sources:
         raise SettingError("name a file of preferences to learn from")
-    found = read_preferences(sources, records=data.records, encoding=data.encoding)
+    try:
+        found = read_preferences(sources, records=data.records, encoding=data.encoding)
+    except TextError as exc:
+        if not _hold_conversations(sources, data):
+            raise
+        raise TextError(
+            f"{', '.join(sources)}: these are conversations with one answer each, which "
+            "cloche tune learns from; a preference has two answers (chosen, rejected), several "
+            "(answers), or a vote on one (label)"
+        ) from exc
     for line in found.describe():
         telling.say(line)
     if data.drop_duplicates:
@@ -60,6 +71,15 @@ def read_held_preferences(
         found.pairs = [pair for pair in found.pairs if pair.place not in repeated]
         found.votes = [vote for vote in found.votes if vote.place not in repeated]
     return found
+
+
+def _hold_conversations(sources: Sequence[str], data: TuneDataOptions) -> bool:
+    """Whether the files, which hold no preferences, are whole conversations instead."""
+    try:
+        found = read_conversations(sources, records=data.records, encoding=data.encoding)
+    except ClocheError:
+        return False
+    return not any(_OF_PREFERENCES & record.fields.keys() for record in found)
 
 
 def chosen_loss(asked: Literal["auto", "dpo", "ipo", "kto"], found: Preferences) -> Loss:

@@ -137,7 +137,7 @@ def _encode_all(
     if not items and records:
         raise DataError(
             f"nothing is left to learn: within a context of {context} tokens no answer begins, or "
-            f"none differs from the other ({empty[0]} has {lengths[0]} tokens); use a larger "
-            "--align.context"
+            f"none differs from the other but in words unknown to the tokenizer ({empty[0]} has "
+            f"{lengths[0]} tokens); use a larger --align.context, or data of the model's language"
         )
     return EncodedPreferences(tuple(items), tuple(kept), tuple(lengths), tuple(empty))

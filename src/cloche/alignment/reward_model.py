@@ -15,12 +15,13 @@ from cloche.alignment.reward_model_options import REWARD_EPOCHS, REWARD_RATES, R
 from cloche.alignment.reward_model_report import RewardReport, measure_rewards
 from cloche.alignment.scoring import RankedAnswers, RankedBatch, RankedGroup, lay_out_groups
 from cloche.data.example_order import Order
-from cloche.errors import CheckpointError, RunError, TextError
+from cloche.errors import CheckpointError, RequestError, RunError, TextError
 from cloche.model.lora import add_lora, merge_lora
 from cloche.model.scorer import Scorer, make_scorer
 from cloche.planning.flops import flops_per_token
 from cloche.plots.charts import margin_histogram, reliability_diagram
 from cloche.text.messages import ASSISTANT, USER, Conversation, Message
+from cloche.text.plurals import counted
 from cloche.training.distributed import World, share_of_step
 from cloche.training.events import Listener
 from cloche.training.machine import allow_short_products, measure_machine
@@ -38,7 +39,7 @@ from cloche.tuning.classify_model import (
     write_scorer,
 )
 from cloche.tuning.classify_scoring import score_examples, scored_example
-from cloche.tuning.options import with_usual_pace
+from cloche.tuning.options import with_alpha, with_usual_pace
 from cloche.tuning.session import (
     EXTRA,
     Telling,
@@ -51,6 +52,7 @@ from cloche.tuning.session import (
 from cloche.tuning.start import default_folder, settled
 from cloche.tuning.trainee import lora_config
 from cloche.tuning.tuned import TunedModel
+from cloche.tuning.unknown import tell_unknown
 from cloche.weights.checkpoint import TrainerState, load_trainer
 from cloche.weights.scorers import REWARD
 
@@ -129,9 +131,14 @@ def score_answers(
 ) -> list[float]:
     """The reward of each answer to its prompt, by the reward model in a run or a folder.
 
-    Raises CheckpointError for a model that gives no reward, and TextError for an answer that does
-    not fit its context.
+    Raises CheckpointError for a model that gives no reward, TextError for an answer that does not
+    fit its context, and RequestError where there are not as many answers as prompts.
     """
+    if len(prompts) != len(answers):
+        raise RequestError(
+            f"each answer has its prompt: got {counted(len(prompts), 'prompt')} and "
+            f"{counted(len(answers), 'answer')}"
+        )
     found = open_scorer(source, device=device, warn=_ignore)
     if found.opened.scorer.labels != 1:
         raise CheckpointError(f"{source} tells classes apart and gives no reward")
@@ -167,6 +174,8 @@ def _prepare(options: RewardOptions, telling: Telling) -> Tuning:
         seed=options.train.seed,
         telling=telling,
     )
+    texts = [each.ids[:-1] for group in held.train for each in group.examples]
+    tell_unknown(texts, base.tokenizer, what="the conversations", telling=telling)
     machine = measure_machine(options.train.device, options.train.precision)
     train = with_usual_pace(
         settled(options.train, device=machine.device, precision=machine.precision),
@@ -176,7 +185,8 @@ def _prepare(options: RewardOptions, telling: Telling) -> Tuning:
     )
     train = replace(train, sample_tokens=0)  # what scores writes nothing
     align = replace(options.align, context=context, epochs=None)
-    options = replace(options, align=align, train=train)
+    lora = with_alpha(options.method, options.lora)
+    options = replace(options, align=align, lora=lora, train=train)
     allow_short_products(train.device, train.precision)
     scorer, trained = _trained_scorer(base, options)
     compute = tuned_scorer(scorer, train, dropout=base.config.dropout)
@@ -288,7 +298,8 @@ def _describe(options: RewardOptions, base: Base, trained: str) -> list[str]:
     return [
         f"Template: {base.template.name}.{added} The score is read at a conversation's last token.",
         f"Trained: {trained}.",
-        f"Plan: {train.steps or 1:,} steps of {train.batch} groups, {train.optimizer} at "
+        f"Plan: {counted(train.steps or 1, 'step')} of {counted(train.batch or 1, 'group')}, "
+        f"{train.optimizer} at "
         f"{train.learning_rate:g}.",
     ]
 

@@ -20,8 +20,9 @@ from cloche.errors import SettingError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from cloche.alignment.collect import Shown
+    from cloche.alignment.collect import Answerer, Shown
     from cloche.alignment.collect_store import ChoiceStore
+    from cloche.data.preferences import PromptRecord
 
 CTRL_D = "\x04"
 COLORS = ("green", "blue", "magenta", "yellow")
@@ -77,10 +78,11 @@ def main(arguments: list[str]) -> int:
     from cloche.alignment.collect_store import ChoiceStore
 
     console = Console(stderr=command.json)
+    answering = None if command.prompts is None else _open(command, Path(command.prompts), console)
     with ChoiceStore(Path(command.out)) as store:
         values: dict[str, Any] = {"out": command.out}
-        if command.prompts is not None:
-            values |= _collect(command, store, console)
+        if answering is not None:
+            values |= _collect(command, store, console, *answering)
         choices = store.choices()
         values["choices"] = len(choices)
         console.print(f"{len(choices):,} choices in {command.out}.", highlight=False)
@@ -91,8 +93,11 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _collect(command: Collect, store: "ChoiceStore", console: "Console") -> dict[str, Any]:
-    from cloche.alignment.collect import Answerer, Collection, Screen, read_prompt_file
+def _open(
+    command: Collect, prompts: Path, console: "Console"
+) -> tuple["list[PromptRecord]", "Answerer"]:
+    """The prompts, and what answers them: told to be wrong before a file of choices is made."""
+    from cloche.alignment.collect import Answerer, read_prompt_file
     from cloche.generation.request import GenerationRequest
     from cloche.run import load
 
@@ -103,14 +108,27 @@ def _collect(command: Collect, store: "ChoiceStore", console: "Console") -> dict
         top_p=command.top_p,
         overflow="stop",
     )
-    assert command.prompts is not None, "asked for"
-    prompts = read_prompt_file(Path(command.prompts))
+    records = read_prompt_file(prompts)
 
     def say(text: str) -> None:
         console.print(text, highlight=False, markup=False)
 
     lm = load(command.run, checkpoint=command.checkpoint, warn=say, tell=say)
-    answerer = Answerer(lm, asked, answers=command.answers, seed=command.seed)
+    return records, Answerer(lm, asked, answers=command.answers, seed=command.seed)
+
+
+def _collect(
+    command: Collect,
+    store: "ChoiceStore",
+    console: "Console",
+    prompts: "list[PromptRecord]",
+    answerer: "Answerer",
+) -> dict[str, Any]:
+    from cloche.alignment.collect import Collection, Screen
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False)
+
     with _keys() as read_key:
         collection = Collection(
             store,

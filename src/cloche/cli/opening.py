@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from cloche.cli.adapters import AdapterOptions
 from cloche.cli.environment import cache_folder
 from cloche.cli.sampling import tell
-from cloche.errors import SettingError
+from cloche.errors import CheckpointError, SettingError
 
 if TYPE_CHECKING:
     from cloche.generation.speculation import Guesser
@@ -34,6 +34,16 @@ class NamesModel(Protocol):
     def precision(self) -> str:
         """How its weights are kept."""
         ...
+
+
+def require_folder(source: str) -> None:
+    """CheckpointError where nothing has that name; at once, before anything large is imported."""
+    from cloche.text.sources import nearest_name
+
+    if source and not Path(source).exists():
+        near = nearest_name(Path(source))
+        meant = f"; did you mean {near}?" if near else ""
+        raise CheckpointError(f"{source} does not exist{meant}")
 
 
 def open_writer(command: NamesModel) -> "LM":

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import tyro
 
 from cloche.cli.environment import let_threads_wait_politely
+from cloche.cli.opening import require_folder
 from cloche.cli.parse import parse
 from cloche.cli.train import recipe_file
 from cloche.config import read_toml, with_values
-from cloche.errors import SettingError
+from cloche.errors import RunError, SettingError
 from cloche.tuning.options import TuneOptions
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ def main(arguments: list[str]) -> int:
         return go_on(arguments)
     command = read_command(Tune, arguments, prog="cloche tune", options=TuneOptions)
     options = with_method(command)
+    if command.compare < 0:
+        raise SettingError(f"compare must be at least 1 question, got {command.compare}")
     if command.show:
         from cloche.cli.tune_show import show_examples
 
@@ -92,6 +95,7 @@ def read_command(
 ) -> Command:
     """The arguments, read over a recipe, or over the options a resumed run began with."""
     read = parse(command, arguments, prog=prog)
+    require_folder(read.base)
     if read.resume and read.recipe:
         raise SettingError(
             "--resume keeps the options the run began with; leave --recipe out, or begin another "
@@ -110,6 +114,8 @@ def read_command(
         raise SettingError("name the run to go on with: --out RUN")
     run = Path(read.out) if read.out else default_folder(read.base, ending=_ending(options))
     stored = read_tuning_options(run, options())
+    if stored is None and not read.base:
+        raise RunError(f"{run} holds no run to go on with")
     if stored is None:
         return read
     values = {field.name: getattr(stored, field.name) for field in fields(stored)}

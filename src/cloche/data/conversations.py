@@ -20,6 +20,7 @@ from cloche.data.conversation_fields import FieldReader, Turn
 from cloche.data.conversation_forms import RecordForm, detect_form, named_form, read_each
 from cloche.data.records import Record, read_records
 from cloche.text.messages import ASSISTANT, SYSTEM, Conversation, Message
+from cloche.text.plurals import counted
 
 Form = Literal["messages", "sharegpt", "alpaca", "prompt"]
 
@@ -69,10 +70,10 @@ class Conversations(Sequence[ConversationRecord]):
         """What they are, in lines for the screen."""
         about = named_form(self.form, FORMS).about
         answers = [count_answers(record.conversation) for record in self.records]
-        turns = f"{sum(answers):,} answers, at most {max(answers, default=0):,} in one"
+        turns = f"{counted(sum(answers), 'answer')}, at most {max(answers, default=0):,} in one"
         system = sum(bool(r.conversation) and _begins(r, SYSTEM) for r in self.records)
         told = f"; {system:,} begin with a system message" if system else ""
-        return [f"{len(self.records):,} conversations ({about}), {turns}{told}."]
+        return [f"{counted(len(self.records), 'conversation')} ({about}), {turns}{told}."]
 
 
 def read_conversations(

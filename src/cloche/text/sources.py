@@ -274,4 +274,5 @@ def _missing(path: Path) -> str:
     if not folder.is_dir():
         return f"{path} does not exist, nor does the folder {folder}"
     near = nearest_name(path)
-    return f"{path} does not exist" + (f"; did you mean {near}?" if near else f" in {folder}/")
+    beside = f"; did you mean {near}?" if near else f" in {str(folder).rstrip('/')}/"
+    return f"{path} does not exist{beside}"

@@ -22,6 +22,7 @@ from cloche.model.scorer import make_scorer
 from cloche.planning.flops import flops_per_token
 from cloche.plots.charts import confusion_chart
 from cloche.run import LM, load
+from cloche.text.plurals import counted
 from cloche.training.events import Listener
 from cloche.training.machine import allow_short_products, measure_machine
 from cloche.training.objectives import Losses, Term
@@ -55,6 +56,7 @@ from cloche.tuning.session import (
     run_tuning,
 )
 from cloche.tuning.start import default_folder, example_batches, settled
+from cloche.tuning.unknown import tell_unknown
 from cloche.weights.identity import model_hash
 from cloche.weights.prompting import load_chat_template, load_special_ids
 
@@ -177,6 +179,8 @@ def _prepare(options: TuneClassifyOptions, telling: Telling) -> Tuning:
     context = min(options.classify.context or lm.config.context, lm.config.context)
     options = replace(options, classify=replace(options.classify, context=context))
     held = read_examples(options, text_encoder(lm.folder, lm.tokenizer))
+    texts = [example.ids[:-1] for example in held.train]  # the last number is the class
+    tell_unknown(texts, lm.tokenizer, what="the texts", telling=telling)
     machine = measure_machine(options.train.device, options.train.precision)
     train = with_usual_pace(
         settled(options.train, device=machine.device, precision=machine.precision),
@@ -266,7 +270,8 @@ def _describe(options: TuneClassifyOptions, held: LabelledExamples, trained: str
         f"{len(held.test):,} to test with.{cut}",
         *describe_classes([row.label for row in held.rows], held.classes),
         f"Trained: {trained}.",
-        f"Plan: {train.steps or 1:,} steps of {train.batch} texts, {train.optimizer} at "
+        f"Plan: {counted(train.steps or 1, 'step')} of {counted(train.batch or 1, 'text')}, "
+        f"{train.optimizer} at "
         f"{train.learning_rate:g}.",
     ]
 

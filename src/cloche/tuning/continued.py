@@ -19,6 +19,7 @@ from cloche.data.prepare import PreparedText
 from cloche.errors import DataError
 from cloche.evaluation.likelihood import mean_loss
 from cloche.planning.flops import flops_per_token
+from cloche.text.plurals import counted
 from cloche.training.card import card_with
 from cloche.training.distributed import World, share_of_step
 from cloche.training.events import Listener
@@ -31,15 +32,17 @@ from cloche.training.recomputing import recompute_blocks
 from cloche.training.start import TrainedRun
 from cloche.training.state import LoopState
 from cloche.tuning.base import Base, context_for, open_base
-from cloche.tuning.options import RATES, with_usual_pace
+from cloche.tuning.options import RATES, with_alpha, with_usual_pace
 from cloche.tuning.session import Telling, Tuning, asked_options, run_tuning
 from cloche.tuning.start import default_folder, settled
 from cloche.tuning.text_options import TuneTextOptions
 from cloche.tuning.trainee import Trainee, make_trainee
+from cloche.tuning.unknown import tell_unknown
 
 EVALUATED = 64
 """Windows of each validation part that an evaluation measures."""
 _REPLAY_SEED = 9
+_CHUNK = 1 << 22  # tokens looked at at a time
 REPLAY = "replay"
 """The folder in a run with the old text's tokens."""
 
@@ -87,6 +90,8 @@ def _prepare(run: Path, options: TuneTextOptions, places: Places, telling: Telli
     if options.replay.sources:
         old = _tokens(run / REPLAY, base, options, options.replay.sources, places, telling)
     require_windows(new, old, context=context)
+    stretches = (new.train.tokens[at : at + _CHUNK] for at in range(0, len(new.train), _CHUNK))
+    tell_unknown(stretches, base.tokenizer, what="the new text", telling=telling)
     machine = measure_machine(options.train.device, options.train.precision)
     windows = max(1, len(new.train) // context)
     if old is not None:
@@ -98,7 +103,8 @@ def _prepare(run: Path, options: TuneTextOptions, places: Places, telling: Telli
         rate=RATES[method.method],
     )
     kept = replace(options.tune, context=context, epochs=None)
-    options = replace(options, tune=kept, train=train)
+    lora = with_alpha(method, options.lora)
+    options = replace(options, tune=kept, lora=lora, train=train)
     allow_short_products(train.device, train.precision)
     trainee = make_trainee(base, method, options.lora, train)
     compute = trainee.compute(train)
@@ -240,7 +246,8 @@ def _describe(options: TuneTextOptions, trainee: Trainee, old: PreparedText | No
     replay = f", {share:.0%} of them of old text" if old is not None else ""
     lines = [
         f"Trained: {trainee.described}.",
-        f"Plan: {train.steps:,} steps of {train.batch} windows of {options.tune.context} tokens"
+        f"Plan: {counted(train.steps or 1, 'step')} of {counted(train.batch or 1, 'window')} of "
+        f"{options.tune.context} tokens"
         f"{replay}, {train.optimizer} at {train.learning_rate:g}.",
     ]
     if old is None:

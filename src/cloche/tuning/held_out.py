@@ -8,7 +8,7 @@ from torch import nn
 
 from cloche.data.batches import on_device
 from cloche.data.examples import ROW_TOKENS, Example, lay_out
-from cloche.errors import RunError
+from cloche.errors import RunError, SettingError
 from cloche.evaluation.likelihood import evaluation_mode
 from cloche.run import load
 from cloche.training.objectives import NextToken
@@ -55,6 +55,8 @@ def compare_held_out(run: Path, *, answers: int) -> HeldOutComparison:
 
     RunError where the run has not begun.
     """
+    if answers < 0:
+        raise SettingError(f"the number of answers to compare must not be negative, got {answers}")
     stored = read_tuning_options(run, TuneOptions())
     if stored is None:
         raise RunError(f"{run} holds no tuning")

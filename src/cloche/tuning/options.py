@@ -8,6 +8,9 @@ from cloche.training.options import TrainOptions
 PARTS = 3
 """A split names at most so many: training, validation, test."""
 
+USUAL_ALPHA = 2.0
+"""What alpha is, for each of the rank, where it is not given."""
+
 
 @dataclass(frozen=True)
 class LoraOptions:
@@ -95,7 +98,8 @@ class InstructOptions:
     epochs: float | None = None
     """Passes over the training records, where train.steps is not given; 3 then."""
     packing: bool = True
-    """Lay several records into one row; each sees itself alone, and the result is the same."""
+    """Whether several records lie in one row, which is faster: each sees itself alone, and the
+    result is the same."""
 
     def problems(self) -> list[str]:
         """What cannot be used, one sentence each."""
@@ -172,6 +176,16 @@ def method_problems(method: MethodOptions, lora: LoraOptions, train: TrainOption
             "out"
         )
     return found
+
+
+def with_alpha(method: MethodOptions, lora: LoraOptions) -> LoraOptions:
+    """The options of adapters with the alpha that was chosen; as they are where none are trained.
+
+    The epochs need no such thing: they have become train.steps.
+    """
+    if method.method == "full" or lora.alpha is not None:
+        return lora
+    return replace(lora, alpha=USUAL_ALPHA * lora.rank)
 
 
 RATES = {"full": 5e-5, "lora": 2e-4, "qlora": 2e-4}

@@ -186,6 +186,8 @@ def run_tuning(
     told = [Terminal(Console(stderr=True))] if listeners is None else list(listeners)
     if not resume:
         refuse_base(run, options.base)
+    elif not options.base:
+        raise RunError(f"{run} holds no run to go on with")
     with claimed(run):
         return _Session(run, told).run_whole(options, resume=resume, prepare=prepare)
 

@@ -13,6 +13,7 @@ from cloche.data.examples import ROW_TOKENS, Example, ExampleBatch
 from cloche.data.order import mix
 from cloche.planning.flops import flops_per_token
 from cloche.run import load
+from cloche.text.plurals import counted
 from cloche.training.card import card_with
 from cloche.training.distributed import World, share_of_step
 from cloche.training.events import Listener, Sampled
@@ -27,10 +28,11 @@ from cloche.tuning.answering import answer
 from cloche.tuning.base import Base, context_for, open_base
 from cloche.tuning.distilling import Distillation, require_same_tokens
 from cloche.tuning.held_out import mean_answer_loss
-from cloche.tuning.options import RATES, TuneOptions, with_usual_pace
+from cloche.tuning.options import RATES, TuneOptions, with_alpha, with_usual_pace
 from cloche.tuning.records import HeldRecords, describe_records, read_held_records
 from cloche.tuning.session import Telling, Tuning, asked_options, run_tuning
 from cloche.tuning.trainee import Trainee, make_trainee
+from cloche.tuning.unknown import tell_unknown, tell_unknown_words
 
 EVALUATED = 200
 """Examples of the validation part that an evaluation measures, and of the training part."""
@@ -89,6 +91,9 @@ def _prepare(options: TuneOptions, telling: Telling) -> Tuning:
         seed=options.train.seed,
         telling=telling,
     )
+    learned = [example.ids[example.learned] for example in held.train.examples]
+    tell_unknown(learned, base.tokenizer, what="what is learned", telling=telling)
+    tell_unknown_words(base.template, base.tokenizer, telling=telling)
     machine = measure_machine(options.train.device, options.train.precision)
     train = with_usual_pace(
         settled(options.train, device=machine.device, precision=machine.precision),
@@ -97,7 +102,8 @@ def _prepare(options: TuneOptions, telling: Telling) -> Tuning:
         rate=RATES[method.method],
     )
     tune_options = replace(options.tune, context=context, epochs=None)
-    options = replace(options, tune=tune_options, train=train)
+    lora = with_alpha(method, options.lora)
+    options = replace(options, tune=tune_options, lora=lora, train=train)
     allow_short_products(train.device, train.precision)
     trainee = make_trainee(base, method, options.lora, train)
     compute = trainee.compute(train)
@@ -210,7 +216,8 @@ def _describe(options: TuneOptions, trainee: Trainee, held: HeldRecords) -> list
         f"Template: {base.template.name}.{added} Learned: {what[options.tune.loss]}, and the token "
         "that ends each.",
         f"Trained: {trainee.described}.",
-        f"Plan: {train.steps:,} steps of {train.batch} records ({passes:.1f} passes), "
+        f"Plan: {counted(train.steps, 'step')} of {counted(train.batch, 'record')} "
+        f"({passes:.1f} passes), "
         f"{train.optimizer} at {train.learning_rate:g}.",
     ]
 

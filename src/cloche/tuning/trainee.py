@@ -18,7 +18,7 @@ from cloche.training.machine import dtype_of
 from cloche.training.options import TrainOptions
 from cloche.training.snapshots import frozen
 from cloche.tuning.base import Base
-from cloche.tuning.options import LoraOptions, MethodOptions
+from cloche.tuning.options import USUAL_ALPHA, LoraOptions, MethodOptions
 from cloche.tuning.session import WriteModel
 from cloche.tuning.tuned import TunedModel
 from cloche.weights.adapters import load_adapter, save_adapter_checkpoint
@@ -84,7 +84,7 @@ def lora_config(options: LoraOptions) -> LoraConfig:
     """The adapters that the options ask for."""
     return LoraConfig(
         rank=options.rank,
-        alpha=2.0 * options.rank if options.alpha is None else options.alpha,
+        alpha=USUAL_ALPHA * options.rank if options.alpha is None else options.alpha,
         dropout=options.dropout,
         rslora=options.rslora,
         dora=options.dora,

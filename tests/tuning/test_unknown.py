@@ -1,0 +1,84 @@
+"""What the tokenizer does not know of the data: told, or refused where there is nothing else."""
+
+import numpy as np
+import pytest
+
+from cloche.alignment.policy_training import SAMPLE_CHARACTERS, last_lines
+from cloche.errors import DataError
+from cloche.text.characters import CharacterTokenizer
+from cloche.text.chat import preset
+from cloche.text.extending import with_special_tokens
+from cloche.text.words import WordTokenizer
+from cloche.tuning.session import Telling
+from cloche.tuning.unknown import tell_unknown, tell_unknown_words, unknown_words
+
+TEMPLATE = preset("chatml")
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    words = WordTokenizer(["the", "fox", "saw", "a", "red", "stone", "near", "river", ".", "user"])
+    return with_special_tokens(words, TEMPLATE.special_tokens())
+
+
+@pytest.fixture
+def told():
+    return {"said": [], "warned": []}
+
+
+@pytest.fixture
+def telling(told):
+    return Telling(told["said"].append, told["warned"].append)
+
+
+def ids_of(tokenizer, text):
+    stop = TEMPLATE.stop_ids(tokenizer)[0]
+    return np.array([*tokenizer.encode(text), stop], np.int64)
+
+
+def test_words_that_are_unknown_are_counted_and_stop_tokens_are_not(tokenizer, told, telling):
+    pieces = [ids_of(tokenizer, text) for text in ("the fox saw", "a blue stone")]
+    tell_unknown(pieces, tokenizer, what="the answers", telling=telling)
+    assert told["said"] == []
+    assert "16.67% of the answers (1 of 6 tokens)" in told["warned"][0]
+    assert "<|unk|>" in told["warned"][0]
+
+
+def test_a_few_unknown_words_are_said_and_none_are_not(tokenizer, told, telling):
+    many = [ids_of(tokenizer, "the fox saw " * 40)]
+    tell_unknown(many, tokenizer, what="the answers", telling=telling)
+    assert told == {"said": [], "warned": []}
+    tell_unknown([*many, ids_of(tokenizer, "blue")], tokenizer, what="the answers", telling=telling)
+    assert len(told["said"]) == 1
+    assert told["warned"] == []
+
+
+def test_text_that_is_nothing_but_unknown_is_refused(tokenizer, telling):
+    pieces = [ids_of(tokenizer, text) for text in ("红色的石头", "狐狸看见河边", "绿色")]
+    with pytest.raises(DataError, match=r"100% of the answers .* take a model whose tokenizer"):
+        tell_unknown(pieces, tokenizer, what="the answers", telling=telling)
+
+
+def test_the_names_of_roles_are_told_where_the_tokenizer_does_not_know_them(
+    tokenizer, told, telling
+):
+    assert unknown_words(TEMPLATE, tokenizer) == ("assistant",)
+    other = with_special_tokens(WordTokenizer(["the", "fox"]), TEMPLATE.special_tokens())
+    tell_unknown_words(TEMPLATE, other, telling=telling)
+    assert "user, assistant, which the template writes" in told["said"][0]
+    assert "by their order alone" in told["said"][0]
+
+
+def test_a_tokenizer_without_a_token_for_the_unknown_has_nothing_to_tell(told, telling):
+    letters = with_special_tokens(
+        CharacterTokenizer(set("abc userition\n")), TEMPLATE.special_tokens()
+    )
+    tell_unknown([np.arange(4)], letters, what="the answers", telling=telling)
+    assert unknown_words(TEMPLATE, letters) == ()
+    assert told == {"said": [], "warned": []}
+
+
+def test_a_sample_shows_the_last_lines_of_a_long_prompt():
+    assert last_lines("one\ntwo\nthree") == "one\ntwo\nthree"
+    assert last_lines("story\none\ntwo\nthree") == "... one\ntwo\nthree"
+    assert len(last_lines("x" * 5000)) == SAMPLE_CHARACTERS + len("... ")
