@@ -171,15 +171,7 @@ def prepare_policy(
     rollout, method = options.rollout, options.method
     records = read_prompt_records(options)  # what can be wrong is told before a model is opened
     judge, truth = _judges(options, closing, judge)
-    base = open_base(
-        options.base,
-        template=rollout.template,
-        may_grow=method.method == "full",
-        precision=method.bits if method.method == "qlora" else "float32",
-        day=telling.day,
-        warn=telling.warn,
-    )
-    without_dropout(base.model)
+    base = _open_policy(options, telling)
     prompts = hold_prompts(records, options, base, telling)
     prompts = replace(prompts, held_out=prompts.held_out[: rollout.held_out])
     train = settled(
@@ -213,6 +205,20 @@ def prepare_policy(
     for line in _describe(training):
         telling.say(line)
     return training
+
+
+def _open_policy(options: PolicyOptions, telling: Telling) -> Base:
+    method = options.method
+    base = open_base(
+        options.base,
+        template=options.rollout.template,
+        may_grow=method.method == "full",
+        precision=method.bits if method.method == "qlora" else "float32",
+        day=telling.day,
+        warn=telling.warn,
+    )
+    without_dropout(base.model)
+    return base
 
 
 def checked_plan(plan: RoundPlan) -> RoundPlan:

@@ -37,7 +37,7 @@ def loss_curve(
     axes.set_xlabel("step")
     axes.set_ylabel(f"loss ({unit})" if unit else "loss")
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="upper right")
     _save(figure, path)
 
 

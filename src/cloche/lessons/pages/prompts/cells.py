@@ -57,11 +57,11 @@ def log_probability(text, answer):
     ids = list(lm.tokenizer.encode(answer))
     logs = lm.logits(begun + ids).log_softmax(dim=-1)
     places = range(len(begun) - 1, len(begun) + len(ids) - 1)
-    return sum(logs[place, token] for place, token in zip(places, ids, strict=True))
+    return sum(logs[place, token].item() for place, token in zip(places, ids, strict=True))
 
 
 question = prompt("Italy", examples[:2])
-by_hand = log_probability(question, " Rome").item()
+by_hand = log_probability(question, " Rome")
 print(by_hand)
 
 # %% same
