@@ -43,7 +43,9 @@ def test_a_run_is_told_as_one_json_object(place, tmp_path, capsys, kind):
         (["grpo", "--reward", "exact", "--align.group", "1"], "align.group must be at least 2"),
         (["ppo"], "say who judges"),
         (["ppo", "--reward-model", "nowhere"], "nowhere does not exist"),
-        (["ppo", "--reward", "a.py:f"], "cannot be loaded"),
+        (["ppo", "--reward", "a.py:f"], "a.py does not exist"),
+        (["grpo", "--reward", "exact", "--train.z-loss", "0.1"], "z-loss is for cross-entropy"),
+        (["grpo", "--reward", "exact", "--train.average", "0.9"], "average has no meaning in a"),
     ],
 )
 def test_a_mistake_is_one_message(place, tmp_path, capsys, arguments, told):

@@ -39,6 +39,9 @@ def test_every_kind_has_help_of_its_own(capsys, kind):
     shown = capsys.readouterr().out
     assert f"cloche align {kind}" in shown
     assert "RUN" in shown
+    for refused in ("--train.parallel", "--train.average", "--train.z-loss", "from the time when"):
+        assert refused not in shown
+    assert ("--train.clip" in shown) == (kind != "collect")
 
 
 @pytest.mark.parametrize(

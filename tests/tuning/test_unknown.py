@@ -1,16 +1,23 @@
 """What the tokenizer does not know of the data: told, or refused where there is nothing else."""
 
+import json
+
 import numpy as np
 import pytest
 
+import cloche
 from cloche.alignment.policy_training import SAMPLE_CHARACTERS, last_lines
-from cloche.errors import DataError
+from cloche.errors import ClocheError, DataError
+from cloche.model.build import build_model
+from cloche.model.config import ModelOptions
+from cloche.model.presets import complete
 from cloche.text.characters import CharacterTokenizer
 from cloche.text.chat import preset
 from cloche.text.extending import with_special_tokens
 from cloche.text.words import WordTokenizer
 from cloche.tuning.session import Telling
 from cloche.tuning.unknown import tell_unknown, tell_unknown_words, unknown_words
+from cloche.weights.checkpoint import save_checkpoint
 
 TEMPLATE = preset("chatml")
 
@@ -82,3 +89,58 @@ def test_a_sample_shows_the_last_lines_of_a_long_prompt():
     assert last_lines("one\ntwo\nthree") == "one\ntwo\nthree"
     assert last_lines("story\none\ntwo\nthree") == "... one\ntwo\nthree"
     assert len(last_lines("x" * 5000)) == SAMPLE_CHARACTERS + len("... ")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, tokenizer):
+    """An English model of words, and Chinese data of every kind."""
+    folder = tmp_path_factory.mktemp("chinese")
+    words = WordTokenizer(["the", "fox", "saw"])
+    config = complete(ModelOptions(), vocab_size=words.vocab_size, layers=1, width=16, context=64)
+    model = build_model(config)
+    save_checkpoint(folder / "base", model=model, config=config, tokenizer=words, card="")
+    colours = ("红色", "绿色", "蓝色", "白色") * 5
+    asked = [f"第{number}块石头是什么颜色" for number in range(20)]
+    told = [{"prompt": p, "completion": c} for p, c in zip(asked, colours, strict=True)]
+    pairs = [
+        {"prompt": prompt, "chosen": f"{colour} 石头", "rejected": colour}
+        for prompt, colour in zip(asked, colours, strict=True)
+    ]
+    (folder / "records.json").write_text(json.dumps(told))
+    (folder / "pairs.json").write_text(json.dumps(pairs))
+    (folder / "book.txt").write_text("狐狸 看见 红色 石头 " * 200)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("verb", "data"),
+    [
+        (cloche.tune, "records.json"),
+        (cloche.tune_on_text, "book.txt"),
+        (cloche.align_dpo, "pairs.json"),
+        (cloche.align_reward, "pairs.json"),
+    ],
+)
+def test_no_verb_learns_from_what_the_tokenizer_cannot_write(place, tmp_path, verb, data):
+    options = {"train.steps": 1, "train.trackers": ("none",), "data.split": (0.8, 0.2)}
+    if verb is cloche.tune_on_text:
+        options["data.split"] = 0.8
+    with pytest.raises(DataError, match="is unknown to the model's tokenizer"):
+        verb(place / "base", place / data, out=tmp_path / "run", options=options, listeners=[])
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("reward", "told"),
+    [("exact", "reads the field 'answer' .*records.json, record 1 and 19 more"), ("own", "takes")],
+)
+def test_what_is_wrong_with_a_reward_is_told_before_a_model_is_opened(
+    place, tmp_path, reward, told
+):
+    own = tmp_path / "mine.py"
+    own.write_text("def mine(answer): return 1.0\n")
+    options = {"reward": [reward if reward == "exact" else f"{own}:mine"]}
+    with pytest.raises(ClocheError, match=told):
+        cloche.align_grpo(
+            "no model", place / "records.json", out=tmp_path / "run", options=options, listeners=[]
+        )

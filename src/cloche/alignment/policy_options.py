@@ -90,6 +90,13 @@ class PolicyOptions:
                 "lora.dropout would make the policy that learns another than the one that "
                 "answered: leave it out"
             )
+        usual = TrainOptions()
+        found += [
+            f"train.{name.replace('_', '-')} is for cross-entropy, and a policy learns from "
+            "rewards: leave it out"
+            for name in ("label_smoothing", "label_smoothing_over", "z_loss")
+            if getattr(self.train, name) != getattr(usual, name)
+        ]
         for section in (self.rollout, self.method, self.lora, self.data, self.train, *sections):
             found.extend(section.problems())
         return found

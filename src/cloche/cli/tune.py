@@ -13,6 +13,7 @@ from cloche.cli.environment import let_threads_wait_politely
 from cloche.cli.opening import require_folder
 from cloche.cli.parse import parse
 from cloche.cli.train import recipe_file
+from cloche.cli.tune_help import shown_in_help
 from cloche.config import read_toml, with_values
 from cloche.errors import RunError, SettingError
 from cloche.tuning.options import TuneOptions
@@ -94,7 +95,7 @@ def read_command(
     command: type[Command], arguments: list[str], *, prog: str, options: type[Any]
 ) -> Command:
     """The arguments, read over a recipe, or over the options a resumed run began with."""
-    read = parse(command, arguments, prog=prog)
+    read = parse(shown_in_help(command, arguments), arguments, prog=prog)
     require_folder(read.base)
     if read.resume and read.recipe:
         raise SettingError(
