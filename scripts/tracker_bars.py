@@ -29,7 +29,7 @@ from kill_bars import digest, steps_of, write_sources
 
 NAMES = ("tensorboard", "aim", "mlflow", "trackio")
 STORES = {"aim": ".aim", "mlflow": "mlflow.db", "trackio": "trackio", "tensorboard": "events"}
-STEPS, SAVE_EVERY = 300, 100
+STEPS, SAVE_EVERY = 400, 100
 LIMIT_SECONDS = 600.0  # for a moment that must come, on a machine that others use
 OPTIONS = {
     "train.steps": STEPS,
@@ -129,9 +129,10 @@ def wait_until_watched(place: Place, name: str, run: str, process: subprocess.Po
     """Hold the training after its first steps until the tracker has opened."""
     until(lambda: steps_of(place.runs / run) >= 5, process)
     if name != "tensorboard":
+        folder = place.runs / run / "trackers"
+        until((folder / f"{name}.lock").exists, process)  # it knows the run
         process.send_signal(signal.SIGSTOP)
-        known = place.runs / run / "trackers" / f"{name}.id"
-        until(known.exists, process)
+        until((folder / f"{name}.id").exists, process)
         process.send_signal(signal.SIGCONT)
 
 
@@ -184,7 +185,8 @@ def killed(place: Place, name: str) -> list[str]:
     """A run that was killed beyond its checkpoint, and went on at once."""
     process = place.start(name, "killed")
     wait_until_watched(place, name, "killed", process)
-    until(lambda: steps_of(place.runs / "killed") > SAVE_EVERY * 1.7, process)
+    run = place.runs / "killed"
+    until(lambda: steps_of(run) > SAVE_EVERY and steps_of(run) % SAVE_EVERY > 60, process)
     process.kill()
     process.wait()
     place.finish(place.start(name, "killed"), "killed")
@@ -236,6 +238,7 @@ def harmed(place: Place, name: str, expected: str) -> list[str]:
         run = harm.__name__
         process = place.start(name, run)
         wait_until_watched(place, name, run, process)
+        until((place.runs / STORES[name]).exists, process)
         harm(process, place.runs / STORES[name])
         until(lambda at=run: steps_of(place.runs / at) >= STEPS, process)
         began = time.monotonic()
@@ -277,6 +280,7 @@ def trackers(folder: Path, *, names: tuple[str, ...] = NAMES) -> bool:
                 place.asked.read_text().splitlines() if place.asked.exists() else []
             )
             shutil.rmtree(folder / f"{name}-{job.__name__}")
+            print(f"  {name}, {job.__name__}: read", flush=True)
         if name != "tensorboard":  # it has no process, and its storage is the run's folder
             found["harmed"] = harmed(Place(folder / f"{name}-harmed"), name, expected)
         wrong = [f"  {job}: {line}" for job, lines in found.items() for line in lines]

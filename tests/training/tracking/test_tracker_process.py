@@ -61,6 +61,16 @@ def test_a_process_gets_the_run_every_row_and_the_end(run, capfd):
     ).read_text().split("\n")[:2] == ["on stderr", "on stdout"]
 
 
+def test_a_process_is_told_of_the_run_before_there_is_a_row(run):
+    program = "import sys; print(sys.stdin.readline(), flush=True); sys.stdin.read()"
+    sink = start(run, program)
+    end = time.monotonic() + 60
+    while '"from_step": 3' not in log_of(run).read_text():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    sink.close(finished=True)
+
+
 def test_what_is_sent_comes_out_as_it_went_in(run):
     class Kept:
         def __init__(self, opened):

@@ -44,6 +44,7 @@ class ProcessSink:
         self._pipe = self._process.stdin
         self._waiting = bytearray()
         self._add({**asdict(run), "folder": str(run.folder)})
+        self._send()  # its library loads while the training takes its first steps
 
     def add(self, row: Row) -> None:
         """Take the row; `flush` sends it."""
