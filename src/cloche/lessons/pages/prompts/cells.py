@@ -57,7 +57,8 @@ def log_probability(text, answer):
     ids = list(lm.tokenizer.encode(answer))
     logs = lm.logits(begun + ids).log_softmax(dim=-1)
     places = range(len(begun) - 1, len(begun) + len(ids) - 1)
-    return sum(logs[place, token].item() for place, token in zip(places, ids, strict=True))
+    scored = zip(places, ids, strict=True)
+    return sum(logs[place, token].item() for place, token in scored)
 
 
 question = prompt("Italy", examples[:2])
