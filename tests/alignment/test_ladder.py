@@ -20,7 +20,7 @@ from cloche.errors import RunError, SettingError
 from cloche.training.options import RunOptions
 from cloche.tuning.options import TuneOptions
 
-GIVEN = {"ppo": {"reward_model": "judge"}, "grpo": {"reward": ["exact"]}}
+GIVEN = {"grpo": {"reward": ["exact"]}}
 TREES = {
     "pretrain": RunOptions(),
     "half": TuneOptions(),
@@ -47,6 +47,13 @@ def ladder(recipe, language: Language = "en"):
 def test_the_packaged_recipe_says_nothing_that_a_stage_does_not_know(recipe, stage, language):
     options = ladder(recipe, language).options(stage) | GIVEN.get(stage, {})
     check(with_values(TREES[stage], nest(options), source="ladder"))
+
+
+def test_the_reward_model_judges_ppo_where_the_recipe_names_no_reward(recipe):
+    assert ladder(recipe).judged_by(Path("judge")) == {}
+    plain = {name: value for name, value in recipe["ppo"].items() if name != "reward"}
+    judged = ladder(recipe | {"ppo": plain}).judged_by(Path("judge"))
+    assert judged == {"reward_model": "judge"}
 
 
 def test_a_language_has_options_of_its_own(recipe):

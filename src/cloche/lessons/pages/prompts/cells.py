@@ -92,6 +92,8 @@ def mean_probability(shown, answers):
 right = [other for _, other in asked]
 by_count = [mean_probability(examples[:count], right) for count in COUNTS]
 print(torch.tensor(by_count))
+stage.keep(asked=len(asked), examples=COUNTS[-1])
+stage.keep(none=by_count[0], one=by_count[1], most=by_count[-1])
 
 # %% rule
 copied = [(one, one) for one, _ in examples]
@@ -99,6 +101,7 @@ same = [one for one, _ in asked]
 copies = [mean_probability(copied[:count], same) for count in COUNTS]
 capitals = [mean_probability(copied[:count], right) for count in COUNTS]
 print(torch.tensor(copies), torch.tensor(capitals), sep="\n")
+stage.keep(copied=copies[-1], kept=capitals[-1])
 
 # %% mixed
 others = [other for _, other in examples]
@@ -106,6 +109,7 @@ turned = list(zip([one for one, _ in examples], others[3:] + others[:3], strict=
 mixed = [mean_probability(turned[:count], right) for count in COUNTS]
 print(turned[:2])
 print(torch.tensor(mixed))
+stage.keep(mixed=mixed[-1])
 
 # %% curves folded
 from cloche.lessons.charts import Curves, Series
@@ -123,16 +127,6 @@ stage.show(
         y={"en": "mean probability of the answer", "zh": "答案的平均概率"},
     ),
     {"en": "What the examples change", "zh": "例子改变了什么"},
-)
-stage.keep(
-    none=by_count[0],
-    one=by_count[1],
-    most=by_count[-1],
-    copied=copies[-1],
-    kept=capitals[-1],
-    mixed=mixed[-1],
-    examples=COUNTS[-1],
-    asked=len(asked),
 )
 
 # %% order
