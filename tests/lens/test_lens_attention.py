@@ -215,7 +215,7 @@ def test_the_terminal_lists_heads_and_the_numbers_of_one(lm):
 
 
 def test_the_terminal_says_what_it_leaves_out(lm):
-    assert "the first 12 of 20 tokens" in shown(see_attention(lm, "ab" * 10, layer=1, head=2))
+    assert "the first 10 of 20 tokens" in shown(see_attention(lm, "ab" * 10, layer=1, head=2))
 
 
 def test_many_heads_become_strips_with_the_highest_named(tmp_path):

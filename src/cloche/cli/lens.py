@@ -24,12 +24,12 @@ from cloche.cli.lens_options import (
     Windows,
     opened,
     read_file,
-    read_text,
+    with_text,
 )
 from cloche.cli.main import USER_ERROR
 from cloche.cli.parse import parse
-from cloche.cli.sampling import tell
-from cloche.errors import SettingError
+from cloche.cli.sampling import require_unicode, tell
+from cloche.errors import ClocheError, DataError, RequestError, SettingError
 
 if TYPE_CHECKING:
     from cloche.lens.view import View
@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> int:
     name, *options = rest
     command = parse(VIEWS[name], options, prog=f"cloche lens {run} {name}")
     _check(command)
-    view = _see(command, run)
+    view = _see(with_text(command), run)
     if command.out is not None:
         _draw(view, command)
     if command.json:
@@ -94,29 +94,40 @@ def _no_view(run: str, rest: list[str]) -> int:
         print(overview())
         return 0
     if not rest and run not in VIEWS:
-        said = "name a view"
+        said = "name a view."
     elif run in VIEWS:
-        said = f"the run comes first: cloche lens RUN {run} ..."
+        said = f"the run comes first, as in cloche lens RUN {run}."
     else:
-        near = difflib.get_close_matches(rest[0], VIEWS, n=1)
-        said = f"there is no view {rest[0]!r}" + (f"; did you mean {near[0]}?" if near else "")
-    print(f"cloche: {said}. Views are: {', '.join(VIEWS)}", file=sys.stderr)
+        near = difflib.get_close_matches(rest[0].lower(), VIEWS, n=1)
+        said = f"there is no view {rest[0]!r}" + (f"; did you mean {near[0]}?" if near else ".")
+    print(f"cloche: {said} Views are: {', '.join(VIEWS)}", file=sys.stderr)
     return USER_ERROR
 
 
 def _check(command: Shown) -> None:
     """What can be found wrong before a model is opened."""
-    from cloche.lens.over_time_animation import ANIMATIONS
     from cloche.lens.wording import check_language
-    from cloche.plots.canvas import check_format
 
     over_time = isinstance(command, OfModel) and command.over_time
     if command.lang != "en":
         check_language(command.lang)
-    if command.out is not None and not (over_time and Path(command.out).suffix in ANIMATIONS):
-        check_format(Path(command.out))
+    if command.out is not None:
+        _check_out(Path(command.out), over_time=over_time)
     if over_time and command.out is None and not command.json:
         raise SettingError("--over-time draws or gives numbers: add --out FILE or --json")
+
+
+def _check_out(out: Path, *, over_time: bool) -> None:
+    from cloche.lens.over_time_animation import ANIMATIONS
+    from cloche.plots.canvas import check_format
+
+    moves = out.suffix.lower() in ANIMATIONS
+    if out.suffix.lower() == ".gif" and not over_time:
+        raise SettingError("a .gif shows a view at every checkpoint: add --over-time")
+    if not (over_time and moves):
+        check_format(out)
+    if out.is_dir():
+        raise SettingError(f"{out} is a folder: --out names the picture's file")
 
 
 def _see(command: Shown, run: str) -> "View":
@@ -127,11 +138,10 @@ def _see(command: Shown, run: str) -> "View":
     if isinstance(command, Two):
         return _see_two(command, run)
     assert isinstance(command, OfModel), "all others are of one model"
-    if isinstance(command, Attention):
-        from cloche.evaluation.translation import is_translator
-
-        if is_translator(run, checkpoint=command.checkpoint):
+    if _translates(run, command.checkpoint):
+        if isinstance(command, Attention):
             return _see_translation(command, run)
+        raise _no_translator(run)
     see = partial(_see_memory, command, run) if isinstance(command, Memory) else command.see
     if command.over_time:
         from cloche.lens.over_time import see_over_time
@@ -142,15 +152,30 @@ def _see(command: Shown, run: str) -> "View":
     return see(command.opened(run))
 
 
+def _translates(run: str, checkpoint: str) -> bool:
+    from cloche.evaluation.translation import is_translator
+
+    return is_translator(run, checkpoint=checkpoint)
+
+
+def _no_translator(run: str) -> ClocheError:
+    return RequestError(
+        f"{run} holds an encoder-decoder, which writes a target for a source: its views are "
+        "attention and training"
+    )
+
+
 def _see_translation(command: Attention, run: str) -> "View":
     from cloche.evaluation.translation import load_translator
     from cloche.lens.attention_translation import see_translation_attention
 
     if command.over_time:
         raise SettingError("--over-time shows models that continue text: leave it out here")
+    if command.target is not None:
+        require_unicode(command.target, what="the target")
     return see_translation_attention(
         load_translator(run, precision=command.precision, checkpoint=command.checkpoint, warn=tell),
-        command.required_text(),
+        command.read,
         command.target,
         layer=command.layer,
         head=command.head,
@@ -163,21 +188,30 @@ def _see_two(command: Two, run: str) -> "View":
 
     if command.other is None:
         raise SettingError("two models are compared: name the other by --with RUN")
-    if command.text is None:
-        raise SettingError("both models read a text: give it in quotes, or - for standard input")
-    first = opened(run, checkpoint=command.checkpoint, precision="auto")
-    checkpoint = command.other_checkpoint or command.checkpoint
-    second = opened(command.other, checkpoint=checkpoint, precision="auto")
-    return see_two(first, second, read_text(command.text))
+    checkpoints = (command.checkpoint, command.other_checkpoint or command.checkpoint)
+    both = list(zip((run, command.other), checkpoints, strict=True))
+    for each, checkpoint in both:
+        if _translates(each, checkpoint):
+            raise _no_translator(each)
+    assert command.text is not None, "with_text refuses a command without one"
+    first, second = (
+        opened(each, checkpoint=checkpoint, precision="auto") for each, checkpoint in both
+    )
+    return see_two(first, second, command.text)
 
 
 def _see_memory(command: Memory, run: str, lm: "LM") -> "View":
     from cloche.lens.memory import see_memory, texts_of_run
 
     given = (command.training, command.held_out)
-    own = ("", "") if all(given) else texts_of_run(Path(run), lm)
+    if command.encoding is not None and not any(given):
+        raise SettingError("--encoding is that of the files of --training and --held-out: name one")
+    try:
+        own = ("", "") if all(given) else texts_of_run(Path(run), lm)
+    except DataError as exc:
+        raise DataError(f"{exc} (--training FILE --held-out FILE)") from exc
     training, held_out = (
-        read_file(path) if path is not None else found
+        read_file(path, encoding=command.encoding) if path is not None else found
         for path, found in zip(given, own, strict=True)
     )
     return see_memory(lm, training=training, held_out=held_out)
@@ -189,10 +223,13 @@ def _draw(view: "View", command: Shown) -> None:
     from cloche.lens.over_time_animation import ANIMATIONS, animate
 
     assert command.out is not None, "only called where a file was named"
-    if isinstance(view, OverTimeView) and Path(command.out).suffix in ANIMATIONS:
-        path = animate(view, command.out, lang=command.lang, theme=command.theme)
-    else:
-        path = draw(view, command.out, lang=command.lang, theme=command.theme)
+    try:
+        if isinstance(view, OverTimeView) and Path(command.out).suffix.lower() in ANIMATIONS:
+            path = animate(view, command.out, lang=command.lang, theme=command.theme)
+        else:
+            path = draw(view, command.out, lang=command.lang, theme=command.theme)
+    except OSError as exc:
+        raise SettingError(f"{command.out} cannot be written: {exc.strerror or exc}") from exc
     tell(f"drew {path}")
 
 

@@ -1,6 +1,7 @@
 """The options of each view of `cloche lens`, and how the view is asked for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
@@ -8,7 +9,7 @@ import tyro
 from cloche.cli.environment import cache_folder
 from cloche.cli.sampling import require_unicode, tell
 from cloche.cli.standard_input import standard_input
-from cloche.errors import RequestError, SettingError
+from cloche.errors import RequestError, SettingError, TextError
 
 if TYPE_CHECKING:
     from cloche.lens.view import View
@@ -32,6 +33,23 @@ class Shown:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Read(Shown):
+    """A view of what a model makes of a text."""
+
+    encoding: str | None = None
+    """Encoding of what is read from standard input or a file; detected when not given."""
+
+    def text_of(self, given: str) -> str:
+        """What was typed, or what stands in standard input."""
+        if given == "-":
+            return read_standard_input(encoding=self.encoding)
+        if self.encoding is not None:
+            raise SettingError("--encoding is that of standard input, and the text was typed")
+        require_unicode(given, what="the text")
+        return given
+
+
+@dataclass(frozen=True, kw_only=True)
 class OfModel(Shown):
     """A view of one model."""
 
@@ -52,17 +70,17 @@ class OfModel(Shown):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfText(OfModel):
+class OfText(OfModel, Read):
     """A view of one model reading a text."""
 
     text: Text = None
     """What the model reads; - reads it from standard input."""
 
-    def required_text(self) -> str:
-        """The text, which must have been given."""
-        if self.text is None:
-            raise RequestError("this view needs a text: give it in quotes, or - for standard input")
-        return read_text(self.text)
+    @property
+    def read(self) -> str:
+        """The text, of a command that `with_text` gave."""
+        assert self.text is not None, "with_text refuses a command without one"
+        return self.text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +91,7 @@ class Tokens(OfText):
         """The view of an opened model."""
         from cloche.lens.tokens import see_tokens
 
-        return see_tokens(lm, self.required_text())
+        return see_tokens(lm, self.read)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,9 +148,7 @@ class Attention(OfText):
             raise SettingError(
                 f"--target and --kind are for models that translate, and {lm.folder} continues text"
             )
-        return see_attention(
-            lm, self.required_text(), layer=self.layer, head=self.head, seed=self.seed
-        )
+        return see_attention(lm, self.read, layer=self.layer, head=self.head, seed=self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,14 +157,14 @@ class Residual(OfText):
 
     top: int = 5
     """Likeliest tokens kept at each place."""
-    positions: int = 16
-    """Places, the last of the text, at which each layer is asked."""
+    positions: int | None = 16
+    """Places, the last of the text, at which each layer is asked; None for all."""
 
     def see(self, lm: "LM") -> "View":
         """The view of an opened model."""
         from cloche.lens.residual import see_residual
 
-        return see_residual(lm, self.required_text(), top=self.top, positions=self.positions)
+        return see_residual(lm, self.read, top=self.top, positions=self.positions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +180,7 @@ class Windows(OfText):
         """The view of an opened model."""
         from cloche.lens.windows import see_windows
 
-        return see_windows(lm, self.required_text(), context=self.context, count=self.count)
+        return see_windows(lm, self.read, context=self.context, count=self.count)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +206,7 @@ class NextToken(OfText):
 
         return see_next_token(
             lm,
-            self.required_text(),
+            self.read,
             temperature=self.temperature,
             top_k=self.top_k,
             top_p=self.top_p,
@@ -212,7 +228,7 @@ class Parameters(OfModel):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Memory(OfModel):
+class Memory(OfModel, Read):
     """What was learned by heart: surprise on the training text against one it has never seen."""
 
     training: str | None = None
@@ -222,7 +238,7 @@ class Memory(OfModel):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Two(Shown):
+class Two(Read):
     """Two models on one text: where probabilities moved, and how far the weights did."""
 
     text: Text = None
@@ -258,23 +274,40 @@ def opened(run: str, *, checkpoint: str, precision: str) -> "LM":
     )
 
 
-def read_text(given: str) -> str:
-    """What was typed, or what stands in standard input."""
-    if given != "-":
-        require_unicode(given, what="the text")
-        return given
+def with_text(command: Shown) -> Shown:
+    """The command with the text that it is to read in the place of - for standard input, which can
+    be read once only, however many checkpoints are looked at. RequestError where a text lacks."""
+    if not isinstance(command, OfText | Two):
+        return command
+    if command.text is None:
+        raise RequestError("this view needs a text: give it in quotes, or - for standard input")
+    return replace(command, text=command.text_of(command.text))
+
+
+def read_standard_input(*, encoding: str | None) -> str:
+    """All that is piped in."""
     with standard_input() as path:
         if path is None:
             raise RequestError("- reads standard input, and nothing is piped in")
-        return read_file(str(path))
+        return read_file("-", encoding=encoding, stdin_file=path)
 
 
-def read_file(path: str) -> str:
+def read_file(path: str, *, encoding: str | None, stdin_file: Path | None = None) -> str:
     """The text of a file, in whatever encoding."""
     from cloche.text.given import text_of_sources
     from cloche.text.sources import find_sources
 
-    return "".join(text_of_sources(find_sources([path])).pieces())
+    try:
+        sources = find_sources([path], stdin_file=stdin_file)
+        return "".join(text_of_sources(sources, encoding=encoding).pieces())
+    except TextError as exc:
+        if "text.encoding" not in str(exc):
+            raise
+        # the option has another name where nothing is trained
+        said = (
+            str(exc).replace("--text.encoding", "--encoding").replace("text.encoding", "encoding")
+        )
+        raise TextError(said) from exc
 
 
 def _token(given: str) -> str | int:

@@ -52,7 +52,8 @@ def capture(lm: LM, ids: Sequence[int], *, wanted: Wanted = everything) -> Captu
     RequestError for a text without a token, or longer than the context.
     """
     check_length(lm, ids)
-    told = _Told(wanted) if _watches(wanted) else _ToldQuietly(wanted)
+    watches = _watches(wanted, layers=lm.config.layers)
+    told = _Told(wanted) if watches else _ToldQuietly(wanted)
     device = next(lm.model.parameters()).device
     logits = lm.model(torch.tensor([list(ids)], device=device), record=told)
     return Capture(tuple(ids), told.numbers, logits[0].float().cpu())
@@ -88,9 +89,11 @@ def check_length(lm: LM, ids: Sequence[int]) -> None:
 def require_decoder(lm: LM, view: str) -> Decoder:
     """The model, which has layers and attention; RequestError naming the view for another."""
     if not isinstance(lm.model, Decoder):
+        counted = lm.config.family == "ngram"
         raise RequestError(
-            f"a {lm.config.family} model has no {view} to look at: it has no layers. Its views are "
-            "tokens, embeddings, windows, next-token, parameters, training and memory"
+            f"{'an n-gram' if counted else f'a {lm.config.family}'} model has no {view} to look "
+            f"at: it has no layers. Its views are tokens, {'' if counted else 'embeddings, '}"
+            "windows, next-token, parameters, memory, two and training"
         )
     return lm.model
 
@@ -115,8 +118,8 @@ class _ToldQuietly(_Told, QuietRecord):
 _TABLES = ("queries", "keys", "values", "scores", "masked_scores", "weights", "gathered")
 
 
-def _watches(wanted: Wanted) -> bool:
-    """Whether anything is wanted that attention writes out for a record alone."""
-    return any(wanted(f"layers.0.attention.{name}") for name in _TABLES) or any(
-        wanted(name) for name in _TABLES
+def _watches(wanted: Wanted, *, layers: int) -> bool:
+    """Whether anything is wanted, of any layer, that attention writes out for a record alone."""
+    return any(
+        wanted(f"layers.{layer}.attention.{name}") for layer in range(layers) for name in _TABLES
     )

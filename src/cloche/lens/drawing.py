@@ -8,9 +8,12 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from cloche.lens.view import View
+from cloche.lens.view import Provenance, View
 from cloche.lens.wording import Language, check_language
 from cloche.plots.canvas import check_format, save_figure, theme_named
+
+MOST_CHARACTERS = 200
+"""Of a text in a caption; the view's JSON has all of it."""
 
 
 def draw(view: View, path: str | Path, *, lang: Language = "en", theme: str = "light") -> Path:
@@ -21,11 +24,7 @@ def draw(view: View, path: str | Path, *, lang: Language = "en", theme: str = "l
     target = Path(path)
     check_format(target)
     made = figure(view, lang=lang, theme=theme)
-    where = view.provenance
-    caption = " · ".join(
-        filter(None, (where.run, where.checkpoint, where.text and f"“{where.text}”"))
-    )
-    save_figure(made, target, title=f"cloche lens: {view.name}", caption=caption)
+    save_figure(made, target, title=f"cloche lens: {view.name}", caption=caption(view.provenance))
     return target
 
 
@@ -34,6 +33,17 @@ def figure(view: View, *, lang: Language = "en", theme: str = "light") -> Any:
     check_language(lang)
     module = importlib.import_module(f"cloche.lens.figures.{file_of(view.name)}")
     return module.make_figure(view, lang, theme_named(theme))
+
+
+def caption(where: Provenance) -> str:
+    """What stands below a page's picture: run, checkpoint and text, of a long one its beginning."""
+    text = where.text and f"“{beginning(where.text)}”"
+    return " · ".join(filter(None, (where.place, text)))
+
+
+def beginning(text: str) -> str:
+    """The text, or as much of it as a caption holds."""
+    return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 1]}…"
 
 
 def file_of(name: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cloche.errors import SettingError
-from cloche.lens.drawing import figure
+from cloche.lens.drawing import beginning, figure
 from cloche.lens.over_time import Frame, OverTimeView
 from cloche.lens.wording import Language, Words, check_language
 from cloche.plots.canvas import Theme, drawable, new_figure, theme_named
@@ -54,12 +54,15 @@ def animate(
     colours = theme_named(theme)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.stem}.tmp{target.suffix}")
-    if target.suffix.lower() == ".gif":
-        _write_gif(view, temporary, lang, colours, seconds=seconds)
-    else:
-        page = _page(view, lang, colours, seconds=seconds)
-        temporary.write_text(page, encoding="utf-8")
-    temporary.replace(target)
+    try:
+        if target.suffix.lower() == ".gif":
+            _write_gif(view, temporary, lang, colours, seconds=seconds)
+        else:
+            page = _page(view, lang, colours, seconds=seconds)
+            temporary.write_text(page, encoding="utf-8")
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
     return target
 
 
@@ -123,7 +126,7 @@ def _page(view: OverTimeView, lang: Language, theme: Theme, *, seconds: float) -
         f"background:{theme.paper};color:{theme.ink}}}"
         "img{max-width:100%}input{width:70%}figure{margin:1rem 0}"
         "figcaption{font-weight:bold}</style></head>\n"
-        f"<body>\n<h1>{html.escape(said)}</h1>\n<p>{html.escape(text or '')}</p>\n"
+        f"<body>\n<h1>{html.escape(said)}</h1>\n<p>{html.escape(beginning(text or ''))}</p>\n"
         f'<p><button type="button">▶</button> <input type="range" min="0" '
         f'max="{len(view.frames) - 1}" value="0" aria-label="{html.escape(view.name)}"></p>\n'
         f"{figures}\n<script>{script}</script>\n</body></html>\n"

@@ -16,7 +16,6 @@ from cloche.lens.wording import Language
 
 def render(view: View, *, lang: Language = "en") -> RenderableType:
     """Something for `rich.print`, headed by where the numbers come from."""
-    where = view.provenance
-    head = Text.assemble((view.name, "bold"), f" · {where.run} · {where.checkpoint}")
+    head = Text.assemble((view.name, "bold"), f" · {view.provenance.place}")
     module = importlib.import_module(f"cloche.lens.terminal.{file_of(view.name)}")
     return Group(head, module.make_rendering(view, lang))

@@ -34,6 +34,12 @@ class Provenance:
     seed: int | None = None
     """Of what was drawn by chance, where something was."""
 
+    @property
+    def place(self) -> str:
+        """Run and checkpoint as people read them; one of them where both are the same folder."""
+        same = self.run == self.checkpoint
+        return self.run if same or not self.checkpoint else f"{self.run} · {self.checkpoint}"
+
 
 @dataclass(frozen=True, eq=False)
 class Table:

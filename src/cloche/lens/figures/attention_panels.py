@@ -123,8 +123,9 @@ def shortened(text: str, cells: int = LONGEST_NAME) -> str:
 
 
 def weight_bar(figure: Any, image: Any, axes: Any, *, theme: Theme, words: Words) -> None:
-    """The scale of the weights, beside one or more axes."""
-    bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.02, aspect=30)
+    """The scale of the weights, beside one or more axes, which stay in the middle."""
+    look = {"fraction": 0.03, "pad": 0.02, "aspect": 30, "panchor": False}
+    bar = figure.colorbar(image, ax=axes, **look)
     name_axes(bar.ax, y=words("weight"))
     bar.set_ticks([0, 0.01, 0.05, 0.2, 0.5, 1], labels=["0", "0.01", "0.05", "0.2", "0.5", "1"])
     dress_bar(bar, theme)

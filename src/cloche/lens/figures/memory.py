@@ -28,11 +28,11 @@ _CHINESE = {
     "training text": "训练文本",
     "held-out text": "留出文本",
     "{kind}: {nats} nats a token, perplexity {perplexity}": (
-        "{kind}：每词元 {nats} 纳特，困惑度 {perplexity}"
+        "{kind}：每词元 {nats} 奈特，困惑度 {perplexity}"
     ),
     "token": "词元",
     "{count} tokens a cell": "每格 {count} 个词元",
-    "surprisal (nats)": "惊讶度（纳特）",
+    "surprisal (nats)": "惊讶度（奈特）",
     "share of tokens": "词元占比",
     "mean": "平均",
     "recited word for word ({least} tokens or more): {training} of the training text, "

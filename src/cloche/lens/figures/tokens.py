@@ -18,11 +18,11 @@ WIDTH, MARGIN = 648.0, 24.0
 _CHINESE = {
     "Tokens, by how much each surprised the model": "词元及其使模型惊讶的程度",
     "{run} · tokens: {tokens:,} · mean surprisal: {mean} nats": (
-        "{run} · {tokens:,} 个词元 · 平均惊讶度：{mean} 纳特"
+        "{run} · {tokens:,} 个词元 · 平均惊讶度：{mean} 奈特"
     ),
     "the first {shown:,} are drawn": "仅画出前 {shown:,} 个",
-    "in a box: token, id, nats": "框内：词元、编号、纳特",
-    "surprisal (nats)": "惊讶度（纳特）",
+    "in a box: token, id, nats": "框内：词元、编号、奈特",
+    "surprisal (nats)": "惊讶度（奈特）",
     "not predicted": "未预测",
     "not a number": "非数字",
     "blind guess": "盲猜",
@@ -198,7 +198,7 @@ def _write_head(axes: Any, view: TokensView, words: Words, theme: Theme) -> None
     mean = view.mean_surprisal
     said = words(
         "{run} · tokens: {tokens:,} · mean surprisal: {mean} nats",
-        run=shortened(f"{view.provenance.run} · {view.provenance.checkpoint}", longest=48),
+        run=shortened(view.provenance.place, longest=48),
         tokens=len(view.tokens),
         mean="–" if mean is None else ("NaN" if math.isnan(mean) else f"{mean:.2f}"),
     )

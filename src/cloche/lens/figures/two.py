@@ -35,7 +35,7 @@ CHINESE = {
     "what moved, after each token": "每个词元之后的概率变化",
     "KL(second || first), nats": "KL(第二 || 第一)，奈特",
     "total variation": "总变差",
-    "surprisal of each token": "每个词元的惊奇度",
+    "surprisal of each token": "每个词元的惊讶度",
     "nats": "奈特",
     "after “{token}” (position {position})": "“{token}”之后（位置 {position}）",
     "probability": "概率",
@@ -57,8 +57,8 @@ def make_figure(view: TwoView, lang: Language, theme: Theme) -> Any:
         heights.append(weights_height(view.weights))
     title = say(
         "{first} (first) and {second} (second)",
-        first=f"{view.provenance.run}/{view.provenance.checkpoint}",
-        second=f"{view.second.run}/{view.second.checkpoint}",
+        first=view.provenance.place,
+        second=view.second.place,
     )
     figure = new_figure(theme, width=WIDTH, height=0.4 + sum(heights), title=title)
     rows = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]

@@ -78,7 +78,7 @@ def _write_head(axes: Any, view: WindowsView, words: Words, theme: Theme, *, les
     write_in(axes, MARGIN, 22, title, fontsize=13, **said)
     about = words(
         "{run} · tokens of text: {text:,} · windows of {context:,}, stride {stride:,}",
-        run=shortened(f"{view.provenance.run} · {view.provenance.checkpoint}", longest=40),
+        run=shortened(view.provenance.place, longest=40),
         text=view.text_tokens,
         context=view.context,
         stride=view.stride,

@@ -40,8 +40,11 @@ BARS = "▁▂▃▄▅▆▇█"
 FEW = 24
 """Heads that are listed one a line; more become strips."""
 BEST = 3
-SHOWN_TOKENS, SHOWN_DIMS = 12, 8
-"""Of a head's numbers: more do not fit a line. The first tokens, as they look at no others."""
+SHOWN_TOKENS, SHOWN_DIMS = 10, 8
+"""Of a head's numbers: more do not fit a line of 80 columns. The first tokens, as they look at no
+others."""
+ROW_NAME, COLUMN_NAME = 8, 6
+"""Columns of the terminal for a token's name."""
 
 Numbers = Mapping[str, Num[np.ndarray, "layer head"]]
 """What a number says of each head, by the phrase for it."""
@@ -149,26 +152,27 @@ def _highest(maps: HeadMaps, numbers: Numbers, words: Words) -> Grid:
     return grid
 
 
-def _step(title: str, table: Table, maps: HeadMaps) -> Grid:
+def _step(title: str, table: Table, maps: HeadMaps) -> RenderableType:
     """A step with its tokens before the rows, and above the columns where those are tokens."""
     pieces = {"query": maps.queries, "key": maps.keys}
     rows, columns = table.axes
     row_places = range(table.values.shape[0])[:SHOWN_TOKENS]
     most = SHOWN_TOKENS if columns in pieces else SHOWN_DIMS
     column_places = range(table.values.shape[1])[:most]
-    grid = Grid(box=None, title=title, title_justify="left", title_style="bold")
-    grid.add_column("")
+    grid = Grid(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    grid.add_column("", no_wrap=True)
     for place in column_places:
-        heading = _cut(pieces[columns][place].text) if columns in pieces else Text(str(place))
+        named = columns in pieces
+        heading = _cut(pieces[columns][place].text, COLUMN_NAME) if named else Text(str(place))
         grid.add_column(heading, justify="right", no_wrap=True)
     for row in row_places:
         shown = (as_text(table.values.item(row, column), ".2f") for column in column_places)
-        grid.add_row(_cut(pieces[rows][row].text), *shown)
-    return grid
+        grid.add_row(_cut(pieces[rows][row].text, ROW_NAME), *shown)
+    return Group(Text(title, style="bold"), grid)
 
 
-def _cut(text: str) -> Text:
-    """A token in at most eight columns; as it is, not as markup."""
+def _cut(text: str, columns: int) -> Text:
+    """A token in at most so many columns; as it is, not as markup."""
     cut = Text(text)
-    cut.truncate(8, overflow="ellipsis")
+    cut.truncate(columns, overflow="ellipsis")
     return cut

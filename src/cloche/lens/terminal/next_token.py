@@ -26,7 +26,7 @@ _CHINESE = {
     "tokens kept": "保留词元数",
     "removed": "移除词元数",
     "removed mass": "移除的概率",
-    "entropy (nats)": "熵（纳特）",
+    "entropy (nats)": "熵（奈特）",
     "The pick: {token}, with {probability} ({model} by the model alone, rank {rank:,}).": (
         "选中：{token}，概率 {probability}（仅按模型为 {model}，排名第 {rank:,}）。"
     ),

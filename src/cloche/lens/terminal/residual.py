@@ -33,7 +33,7 @@ def make_rendering(view: ResidualView, lang: Language) -> RenderableType:
     grid = Grid(box=None, header_style="bold")
     for name in ("layer", "norm", "attention adds", "MLP adds", "KL (nats)", "rank"):
         grid.add_column(words(name), justify="right", no_wrap=True)
-    grid.add_column(words("likeliest next"), no_wrap=True)
+    grid.add_column(words("likeliest next"))  # the one that gives way where all do not fit
     for place, name in enumerate(view.places):
         added = (view.attention_norms, view.mlp_norms)
         grid.add_row(
@@ -76,4 +76,4 @@ def _likeliest(view: ResidualView, place: int) -> Text:
         f"{view.texts[int(token)]} {probability:.0%}"
         for token, probability in zip(ids, view.top_probabilities.values[place, -1], strict=True)
     )
-    return Text("  ".join(shown))
+    return Text("  ".join(shown), no_wrap=True, overflow="ellipsis")

@@ -21,12 +21,12 @@ _CHINESE = {
         "{tokens:,} 个词元，{characters:,} 个字符，UTF-8 编码 {bytes:,} 字节"
     ),
     "mean surprisal {mean} nats a token (a blind guess: {blind:.2f})": (
-        "平均惊讶度：每词元 {mean} 纳特（盲猜：{blind:.2f}）"
+        "平均惊讶度：每词元 {mean} 奈特（盲猜：{blind:.2f}）"
     ),
     "longer than the context of {context:,}: read in windows, {stride:,} tokens apart": (
         "超出上下文长度 {context:,}：按窗口读取，步长 {stride:,} 个词元"
     ),
-    "surprisal (nats):": "惊讶度（纳特）：",
+    "surprisal (nats):": "惊讶度（奈特）：",
     "not predicted": "未预测",
     "the first {shown:,} of {all:,} tokens": "前 {shown:,} 个词元（共 {all:,} 个）",
     "place": "序号",
@@ -34,7 +34,7 @@ _CHINESE = {
     "id": "编号",
     "bytes": "字节",
     "characters": "字符",
-    "nats": "纳特",
+    "nats": "奈特",
     "rank": "排名",
 }
 

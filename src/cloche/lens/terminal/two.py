@@ -17,7 +17,7 @@ MOST = 12
 CHINESE = {
     "second: {run}": "第二个：{run}",
     "token": "词元",
-    "surprisal, first": "惊奇度（第一）",
+    "surprisal, first": "惊讶度（第一）",
     "second": "第二",
     "KL": "KL",
     "moved": "变动",
@@ -33,8 +33,7 @@ CHINESE = {
 def make_rendering(view: TwoView, lang: Language) -> RenderableType:
     """Two tables: tokens, weights."""
     say = Words(CHINESE, lang)
-    second = f"{view.second.run} · {view.second.checkpoint}"
-    parts: list[RenderableType] = [Text(say("second: {run}", run=second))]
+    parts: list[RenderableType] = [Text(say("second: {run}", run=view.second.place))]
     parts += [_tokens(view, say), _weights(view.weights, say)]
     if apart := view.weights.apart:
         names = ", ".join(apart[:MOST]) + (", …" if len(apart) > MOST else "")

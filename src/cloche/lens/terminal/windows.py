@@ -29,7 +29,7 @@ _CHINESE = {
     "the model's likeliest": "模型认为最可能",
     "place": "位置",
     "tokens": "词元",
-    "mean nats": "平均纳特",
+    "mean nats": "平均奈特",
 }
 
 
