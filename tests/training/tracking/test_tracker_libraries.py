@@ -92,13 +92,14 @@ def test_trackio_that_cannot_store_is_told(tmp_path, monkeypatch):
     (tracker,) = open_trackers(
         ("trackio",), run=tmp_path / "book", options=RunOptions(), from_step=0, tell=told.append
     )
-    known, end = tmp_path / "book" / "trackers" / "trackio.id", time.monotonic() + 300
-    while not known.exists():
+    tracker(StepDone(1, 9, 0.1, 3.0, 0.1, 0.5, 9.0, 1.0, {}))
+    end = time.monotonic() + 300
+    while not (tmp_path / "trackio" / "cloche.db").exists():
         assert time.monotonic() < end
         time.sleep(0.05)
     (tmp_path / "trackio").rename(tmp_path / "moved")
     (tmp_path / "trackio").write_text("no folder any more")
-    tracker(StepDone(1, 9, 0.1, 3.0, 0.1, 0.5, 9.0, 1.0, {}))
+    tracker(StepDone(2, 9, 0.2, 3.0, 0.1, 0.5, 9.0, 1.0, {}))
     close_trackers([tracker], seconds=60)
     (notice,) = told
     assert "The tracker trackio stops" in notice.text
