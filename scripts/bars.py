@@ -20,6 +20,7 @@ from beam_bars import beams
 from distributed_bars import hosts, ranks
 from gguf_bars import exported, published, smollm
 from kill_bars import kills
+from lens_bars import lens
 from lesson_bars import lessons, site
 from minutes_bars import minutes
 from pair_bars import reverse, translate
@@ -150,6 +151,7 @@ BARS: dict[str, Callable[[Path], bool]] = {
     "tuning-kills": tuning_kills,
     "smollm-tuned": smollm_tuned,
     "ladder": ladder,
+    "lens": lens,
     "lessons": lessons,
     "site": site,
     "exported": exported,
