@@ -93,7 +93,7 @@ def test_activations_are_those_that_are_saved(config, shape, path, dtype, monkey
     batch, context = shape
     config = replace(config, context=context)
     longest = 1000 if path == "plain" else 0
-    monkeypatch.setattr("cloche.model.attention.PLAIN_TRAINING_CONTEXT", {dtype: longest})
+    monkeypatch.setattr("cloche.model.attention_inputs.PLAIN_TRAINING_CONTEXT", {dtype: longest})
     torch.manual_seed(0)
     model = build_network(config).to(dtype).train()
     ids = torch.randint(40, (batch, context))
