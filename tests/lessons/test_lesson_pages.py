@@ -16,7 +16,7 @@ from cloche.lessons.texts import Prose, fill
 
 COURSE = load_course()
 NAMES = [lesson.name for lesson in COURSE]
-QUICK = ("attention",)
+QUICK = ("attention", "scaling", "scaling-laws")
 """Run with every run of the tests; `make bars` runs them all."""
 PAGES = Path(str(resources.files("cloche.lessons").joinpath("pages")))
 DOCS = Path(__file__).parents[2] / "docs"

@@ -90,9 +90,11 @@ print(torch.tensor(found.measured)[:4])
 
 # %% model folded
 import cloche
+from cloche.data.stories.corpus import stories_text
 
 options = {
     "train.steps": 150,
+    "train.eval_every": 150,
     "train.seed": 1,
     "train.compile": "off",
     "train.device": "cpu",
@@ -103,7 +105,7 @@ options = {
     "model.context": 64,
 }
 small = stage.folder / "small.txt"
-small.write_text(stage.text("stories")[:100_000], encoding="utf-8")
+small.write_text(stories_text("en", size_bytes=100_000, seed=0), encoding="utf-8")
 run = stage.train(str(small), out="small", options=options)
 lm = cloche.load(run.folder)
 stage.keep(steps=options["train.steps"])
