@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 
 from cloche.lessons.lesson import find_lesson, load_course
 from cloche.lessons.needs import Given
@@ -78,6 +79,15 @@ def test_texts_use_what_terminal_site_and_notebook_all_show(lesson):
     for text in lesson.texts.values():
         outside_code = re.sub(r"```.*?```|`[^`]*`", "", text.prose, flags=re.DOTALL)
         assert BEYOND_MARKDOWN.search(outside_code) is None
+
+
+@every_lesson
+def test_marks_are_read_as_marks(lesson):
+    """A closing ** between a Chinese stop and a character is none: 好**。, never 好。**而."""
+    for text in lesson.texts.values():
+        inline = (token.children or [] for token in MarkdownIt().parse(text.prose))
+        left = [token.content for tokens in inline for token in tokens if token.type == "text"]
+        assert not [words for words in left if "**" in words or "](" in words]
 
 
 @every_lesson
