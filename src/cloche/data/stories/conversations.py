@@ -5,13 +5,14 @@ as `questions.py` words them: no full stop, so that right is exactly right.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 
 from cloche.data.conversations import ConversationRecord, Conversations
 from cloche.data.preferences import PreferencePair, Preferences, PromptRecord
 from cloche.data.stories import chinese, english
 from cloche.data.stories.catalogue import Part
-from cloche.data.stories.corpus import Story, story, tell_tale
+from cloche.data.stories.corpus import Story, story, story_and_tale
 from cloche.data.stories.dice import Dice
 from cloche.data.stories.places import PLACES, SPOTS
 from cloche.data.stories.questions import Question, QuestionKind
@@ -44,14 +45,13 @@ def hasty_conversation(
     """The same as somebody writes it who mixes up two: where the story names exactly one other of
     an answer's kind, that one is named, in this share of all such questions.
     """
-    told = story(index, seed=seed, language=language, part=part)
-    _, tale, _ = tell_tale(index, seed=seed, language=language, part=part)
+    told, tale = story_and_tale(index, seed=seed, language=language, part=part)
     dice = Dice(f"cloche story haste {seed} {part} {index}")
     mixed_up = {
         question: wrong[0]
         for number, question in enumerate(told.questions)
         if dice.chance(share)
-        and len(wrong := _named_in_story(tale, question, told, number=number)) == 1
+        and len(wrong := list(_named_in_story(tale, question, told, number=number))) == 1
     }
     return _conversation(told, part, mixed_up)
 
@@ -76,11 +76,10 @@ def story_preferences(
     The wrong one names somebody or something else of the story where there is such, and else
     something that might be in it.
     """
-    told = story(index, seed=seed, language=language, part=part)
+    told, tale = story_and_tale(index, seed=seed, language=language, part=part)
     dice = Dice(f"cloche story preferences {seed} {part} {index}")
     number = dice.pick(range(len(told.questions)))
     question = told.questions[number]
-    _, tale, _ = tell_tale(index, seed=seed, language=language, part=part)
     same_kind = [asked for asked in told.questions[:number] if asked.kind == question.kind]
     wrong = _wrong_answers(tale, question, told, number=len(same_kind))
     return PreferencePair(
@@ -140,16 +139,15 @@ def is_tangled(index: int, *, seed: int, language: Language, part: Part = "train
 
     Two stories in five are so.
     """
-    told = story(index, seed=seed, language=language, part=part)
+    told, tale = story_and_tale(index, seed=seed, language=language, part=part)
     if any(question.kind in ("count", "spot") for question in told.questions):
         return True
-    _, tale, _ = tell_tale(index, seed=seed, language=language, part=part)
-    mixable = [
+    mixable = (
         question
         for number, question in enumerate(told.questions)
-        if _named_in_story(tale, question, told, number=number)
-    ]
-    return len(mixable) >= TANGLED_QUESTIONS
+        if any(_named_in_story(tale, question, told, number=number))
+    )
+    return len(list(islice(mixable, TANGLED_QUESTIONS))) == TANGLED_QUESTIONS
 
 
 def _conversation(
@@ -186,11 +184,11 @@ def _wrong_answers(tale: Tale, question: Question, told: Story, *, number: int) 
     return [before + text for text in in_story or wrong]
 
 
-def _named_in_story(tale: Tale, question: Question, told: Story, *, number: int) -> Sequence[str]:
+def _named_in_story(tale: Tale, question: Question, told: Story, *, number: int) -> Iterator[str]:
     """Wrong answers that the story names; `number` is that of the question among all."""
     earlier = sum(asked.kind == question.kind for asked in told.questions[:number])
     before, wrong = _all_wrong(tale, question, told, number=earlier)
-    return [before + text for text in wrong if _names(told, text)]
+    return (before + text for text in wrong if _names(told, text))
 
 
 def _all_wrong(
@@ -226,4 +224,6 @@ def _names(told: Story, text: str) -> bool:
     """Whether the words stand in the story; in English, as whole words."""
     if told.language == "zh":
         return text in told.text
+    if text.casefold() not in told.text.casefold():
+        return False
     return re.search(rf"\b{re.escape(text)}\b", told.text, re.IGNORECASE) is not None

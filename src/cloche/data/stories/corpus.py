@@ -54,8 +54,15 @@ def story(index: int, *, seed: int, language: Language, part: Part = "train") ->
     Raises:
         SettingError: for an unknown language or part.
     """
+    return story_and_tale(index, seed=seed, language=language, part=part)[0]
+
+
+def story_and_tale(
+    index: int, *, seed: int, language: Language, part: Part = "train"
+) -> tuple[Story, Tale]:
+    """The story of this index, and its world. Raises SettingError as `story` does."""
     shape, tale, closing = tell_tale(index, seed=seed, language=language, part=part)
-    return Story(
+    told = Story(
         language=language,
         seed=seed,
         index=index,
@@ -65,6 +72,7 @@ def story(index: int, *, seed: int, language: Language, part: Part = "train") ->
         questions=ask_questions(tale),
         continuation=_continuation(tale, closing),
     )
+    return told, tale
 
 
 def stories(language: Language, *, seed: int, part: Part = "train") -> Iterator[Story]:
