@@ -7,7 +7,7 @@ learned for the last layer, are applied after every one.
 Source: nostalgebraist 2020, https://www.lesswrong.com/posts/AcKRB8wDpdaN6v6ru
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -26,6 +26,8 @@ from cloche.run import LM
 LAST = 16
 """Positions at the end of a text whose predictions are read, where nothing else is asked for."""
 NO_TOKEN = -1
+_ROWS = 16
+"""Positions whose logits are read together."""
 EMBEDDING = "embedding"
 
 
@@ -83,7 +85,8 @@ def see_residual(lm: LM, text: str, *, top: int = 5, positions: int | None = LAS
     told = capture(lm, ids, wanted=_wanted)
     seen = tuple(range(len(ids)))[-(positions or len(ids)) :]
     streams = [_named(told, place) for place in _names(lm)]
-    readings = [_read(model, stream, told, seen, top=top) for stream in streams]
+    final = _final(told, seen)
+    readings = [_read(model, stream, final, top=top) for stream in streams]
     top_ids = np.stack([reading.top_ids for reading in readings])
     known = sorted({int(each) for each in top_ids.flat} - {NO_TOKEN})
     table = ("place", "position")
@@ -123,14 +126,29 @@ class _Reading:
     divergence: np.ndarray
 
 
-def _read(
-    model: Decoder, stream: Tensor, told: Capture, seen: Sequence[int], *, top: int
-) -> _Reading:
+@dataclass(frozen=True, eq=False)
+class _Final:
+    """What the model itself says at the positions that are looked at, for all places alike."""
+
+    where: list[int]
+    log_probs: Float[Tensor, "row vocab"]
+    """Where the probability is 0, 0 too: nothing is to be added there, whatever is read."""
+    probs: Float[Tensor, "row vocab"]
+    impossible: Tensor | None
+    """(row, vocab) bool: where the probability is 0; None where that is nowhere."""
+    actual: list[int]
+    """The tokens that did come next, of all rows but of the text's last position."""
+
+
+def _read(model: Decoder, stream: Tensor, final: _Final, *, top: int) -> _Reading:
     """A few positions at a time, so that a large vocabulary takes little memory."""
-    size = max(1, MOST_NUMBERS // 8 // told.logits.shape[1])
+    size = max(1, MOST_NUMBERS // 8 // final.log_probs.shape[1])
     parts = [
-        _read_some(model, stream, told, seen[begin : begin + size], top=top)
-        for begin in range(0, len(seen), size)
+        _read_some(logits, final, begin + inner, top=top)
+        for begin in range(0, len(final.where), size)
+        for inner, logits in _in_rows(
+            logits_of(model, stream[final.where[begin : begin + size]]), rows=_ROWS
+        )
     ]
     return _Reading(
         *(
@@ -140,32 +158,51 @@ def _read(
     )
 
 
-def _read_some(
-    model: Decoder, stream: Tensor, told: Capture, seen: Sequence[int], *, top: int
-) -> _Reading:
+def _final(told: Capture, seen: Sequence[int]) -> _Final:
     where = list(seen)
-    logits = logits_of(model, stream[where])
-    log_probs = logits.log_softmax(dim=-1)
-    final = told.logits[where].log_softmax(dim=-1)
-    # where the model's own probability is 0, nothing is added, whatever is read here
-    divergence = torch.where(final.isneginf(), 0.0, final.exp() * (final - log_probs)).sum(dim=-1)
-    broken = log_probs.isnan().any(dim=-1)
-    found = logits.topk(top, dim=-1).indices
-    actual_rank = torch.full((len(where),), float("nan"))
+    log_probs = told.logits[where].log_softmax(dim=-1)
+    impossible = log_probs.isneginf()
+    known = bool(impossible.any())
+    actual = [told.ids[position + 1] for position in where if position + 1 < len(told.ids)]
+    return _Final(
+        where,
+        log_probs.masked_fill(impossible, 0.0) if known else log_probs,
+        log_probs.exp(),
+        impossible if known else None,
+        actual,
+    )
+
+
+def _in_rows(logits: Tensor, *, rows: int) -> Iterator[tuple[int, Tensor]]:
+    """So few rows of logits together that they stay in the processor's cache; with their place."""
+    return zip(range(0, len(logits), rows), logits.split(rows), strict=True)
+
+
+def _read_some(logits: Tensor, final: _Final, begin: int, *, top: int) -> _Reading:
+    """What the rows from `begin` on say."""
+    rows = slice(begin, begin + len(logits))
+    total = logits.logsumexp(dim=-1)
+    broken = ~total.isfinite()
+    apart = final.log_probs[rows] - logits
+    apart += total[:, None]
+    apart *= final.probs[rows]
+    if final.impossible is not None:
+        apart.masked_fill_(final.impossible[rows], 0.0)
+    found = logits.topk(top, dim=-1)
+    actual_rank = torch.full((len(logits),), float("nan"))
     actual_probability = actual_rank.clone()
-    followed = [row for row, position in enumerate(where) if position + 1 < len(told.ids)]
-    if followed:
-        actual = torch.tensor([[told.ids[where[row] + 1]] for row in followed])
-        of_actual = logits[followed].gather(-1, actual)
-        ranks = 1.0 + (logits[followed] > of_actual).sum(dim=-1)
-        actual_rank[followed] = ranks.masked_fill(broken[followed], float("nan"))
-        actual_probability[followed] = log_probs[followed].gather(-1, actual)[:, 0].exp()
+    if actual := final.actual[rows]:
+        count = len(actual)
+        of_actual = logits[:count].gather(-1, torch.tensor(actual)[:, None])
+        ranks = 1.0 + (logits[:count] > of_actual).sum(dim=-1)
+        actual_rank[:count] = ranks.masked_fill(broken[:count], float("nan"))
+        actual_probability[:count] = (of_actual[:, 0] - total[:count]).exp()
     return _Reading(
-        found.masked_fill(broken[:, None], NO_TOKEN).numpy(),
-        log_probs.gather(-1, found).exp().numpy(),
+        found.indices.masked_fill(broken[:, None], NO_TOKEN).numpy(),
+        (found.values - total[:, None]).exp().numpy(),
         actual_rank.numpy(),
         actual_probability.numpy(),
-        divergence.numpy(),
+        apart.sum(dim=-1).numpy(),
     )
 
 
