@@ -229,6 +229,7 @@ def load(
     tell: Callable[[str], None] = say_nothing,
     kernels: Path | None = None,
     adapters: Mapping[str, str | Path] | None = None,
+    broken: bool = False,
 ) -> LM:
     """The language model in a run, a checkpoint or a Hugging Face folder, ready to write.
 
@@ -247,7 +248,8 @@ def load(
     opened as any other, merged into its base.
 
     Where a run's checkpoint is damaged, `warn` is told and the next older whole one is opened.
-    Nothing that could run code is ever opened. Raises CheckpointError.
+    Weights that are NaN or infinite are refused as damage, too; `broken` opens them as they are, to
+    look at, and `warn` is told. Nothing that could run code is ever opened. Raises CheckpointError.
     """
     if precision not in PRECISIONS:
         raise SettingError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
@@ -265,7 +267,9 @@ def load(
         tell(f"rounding the weights to {bits}")
     lm = open_first_whole(
         folders,
-        lambda folder: _open(folder, device=target, dtype=dtype, bits=bits, warn=warn),
+        lambda folder: _open(
+            folder, device=target, dtype=dtype, bits=bits, broken=broken, warn=warn
+        ),
         warn=warn,
     )
     forwards = Forwards(lm.model, kernels or default_folder(), tell, warn)
@@ -339,9 +343,10 @@ def _open(
     device: torch.device,
     dtype: torch.dtype,
     bits: Bits | None,
+    broken: bool,
     warn: Callable[[str], None],
 ) -> LM:
-    model, config = load_any_model(folder, dtype=dtype, warn=warn)
+    model, config = load_any_model(folder, dtype=dtype, broken=broken, warn=warn)
     if bits is not None:
         if not isinstance(model, Decoder):
             raise SettingError(

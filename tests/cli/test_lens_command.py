@@ -100,17 +100,13 @@ def lens(capsys):
     return run
 
 
-def _saved(run: Path, *, broken: bool = False, **options) -> Path:
+def _saved(run: Path, **options) -> Path:
     letters = CharacterTokenizer(set(TEXT))
     config = complete(
         ModelOptions(**options), vocab_size=letters.vocab_size, layers=2, width=16, context=16
     )
     torch.manual_seed(0)
     model = build_model(config)
-    if broken:
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.fill_(float("nan"))
     checkpoint = run / "checkpoints" / "step-000001"
     checkpoint.parent.mkdir(parents=True)
     save_checkpoint(checkpoint, model=model, config=config, tokenizer=letters, card="")

@@ -271,6 +271,7 @@ def opened(run: str, *, checkpoint: str, precision: str) -> "LM":
         precision=precision,
         warn=tell,
         kernels=cache_folder() / "kernels",
+        broken=True,
     )
 
 

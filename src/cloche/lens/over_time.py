@@ -90,7 +90,7 @@ def see_over_time(
         )
     frames, skipped = _frames(
         spread(existing, most or len(existing)),
-        lambda place: see(load(place, precision=precision, device=device, warn=warn)),
+        lambda place: see(load(place, precision=precision, device=device, warn=warn, broken=True)),
         warn,
     )
     if not frames:

@@ -35,7 +35,13 @@ from cloche.weights.manifest import (
     write_manifest,
 )
 from cloche.weights.prompting import BEGINS_KEY, make_begin_with, write_prompting
-from cloche.weights.reading import Weights, find_weights, read_into, require_enough_tensors
+from cloche.weights.reading import (
+    TellBroken,
+    Weights,
+    find_weights,
+    read_into,
+    require_enough_tensors,
+)
 from cloche.weights.tensors import read_tensors, write_tensors
 
 TRAINER_TENSORS = f"{TRAINER}/state.safetensors"
@@ -135,30 +141,35 @@ def write_checkpoint(
 
 
 def load_model(
-    folder: Path, *, dtype: torch.dtype = torch.float32
+    folder: Path, *, dtype: torch.dtype = torch.float32, broken: TellBroken | None = None
 ) -> tuple[LanguageModel, ModelConfig]:
     """The model of a checkpoint, or of any Hugging Face folder of a known type, on the CPU.
 
     A manifest, where there is one, is verified first. Raises CheckpointError, also for a model
-    that continues no text: see `load_network`.
+    that continues no text: see `load_network`. Weights that are NaN or infinite are opened where
+    `broken` is given, which is told of them.
     """
-    model, config = load_network(folder, dtype=dtype)
+    model, config = load_network(folder, dtype=dtype, broken=broken)
     return require_language_model(model, source=folder), config
 
 
 def load_network(
-    folder: Path, *, dtype: torch.dtype = torch.float32
+    folder: Path, *, dtype: torch.dtype = torch.float32, broken: TellBroken | None = None
 ) -> tuple[Network, ModelConfig]:
     """The same for any model there is, an encoder-decoder too."""
     check_tokenizer(folder)
     if (folder / MANIFEST).exists():
         verify_model(folder)
     values = read_json(folder / CONFIG)
-    return fill_network(values, find_weights(folder), dtype=dtype)
+    return fill_network(values, find_weights(folder), dtype=dtype, broken=broken)
 
 
 def fill_network(
-    values: dict[str, Any], weights: Weights, *, dtype: torch.dtype = torch.float32
+    values: dict[str, Any],
+    weights: Weights,
+    *,
+    dtype: torch.dtype = torch.float32,
+    broken: TellBroken | None = None,
 ) -> tuple[Network, ModelConfig]:
     """The model that the contents of a config.json describe, with the weights of some files.
 
@@ -173,7 +184,7 @@ def fill_network(
     require_enough_tensors(config, weights)
     with torch.device("meta"):  # no memory and no random numbers for weights replaced below
         model = build_network(config)
-    read_into(model, config, layout_in(values).names, weights, dtype=dtype)
+    read_into(model, config, layout_in(values).names, weights, dtype=dtype, broken=broken)
     if isinstance(model, Decoder | EncoderDecoder):
         model.tie_weights()
     return model, config

@@ -29,11 +29,16 @@ MOST_BASES = 16
 
 
 def load_any_model(
-    folder: Path, *, dtype: torch.dtype = torch.float32, warn: Callable[[str], None]
+    folder: Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    broken: bool = False,
+    warn: Callable[[str], None],
 ) -> tuple[LanguageModel, ModelConfig]:
     """The model in a folder on the CPU, whether its weights lie there or beside those of a base.
 
     Raises CheckpointError where the base of an adapter is not where it was, or is another one.
+    Whole models of weights that are NaN or infinite are opened if `broken`, and `warn` is told.
     """
     adapters: list[Adapter] = []
     while is_adapter(folder):
@@ -42,7 +47,7 @@ def load_any_model(
             raise CheckpointError(f"{folder} is an adapter over itself")
         folder = base_folder(adapters[-1])
     if not adapters:
-        return load_model(folder, dtype=dtype)
+        return load_model(folder, dtype=dtype, broken=warn if broken else None)
     model, config = load_model(folder)
     for adapter in reversed(adapters):
         apply_adapter(model, adapter, base_hash=model_hash(folder), warn=warn)

@@ -5,7 +5,7 @@ read one by one, so that no more than the model and one tensor is ever in memory
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from cloche.weights.tensors import StoredTensor, read_each, read_headers, refuse
 EMBEDDING = "embed_tokens.weight"
 FLOATS = ("F64", "F32", "F16", "BF16")
 MOST_NAMED = 20
+TellBroken = Callable[[str], None]
+"""Hears of numbers that are none."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +86,19 @@ def shard_files(folder: Path, index: str) -> dict[str, Path]:
 
 
 def read_into(
-    model: nn.Module, config: ModelConfig, names: Names, weights: Weights, *, dtype: torch.dtype
+    model: nn.Module,
+    config: ModelConfig,
+    names: Names,
+    weights: Weights,
+    *,
+    dtype: torch.dtype,
+    broken: TellBroken | None = None,
 ) -> None:
     """Fill a model that has no memory yet with the weights.
 
     What is learned is kept in `dtype`. Raises CheckpointError naming all tensors that are missing,
-    unknown, of another shape, not finite, or tied to another and yet different.
+    unknown, of another shape, not finite, or tied to another and yet different. `broken`, where it
+    is given, is told of those that are not finite instead, and they are kept as they are.
     """
     wanted = model.state_dict()
     _check_fit(names.to_stored(wanted, config), names, weights, tied=config.tied)
@@ -109,10 +118,13 @@ def read_into(
             if ours in learned and not _is_finite(filled[ours]):
                 unusable.append(name)
     if unusable:
-        raise CheckpointError(
+        said = (
             f"{weights.source} holds numbers that are none (NaN or infinite): in "
-            f"{listed(unusable)}. Its training went wrong, or the file is damaged; take another"
+            f"{listed(unusable)}. Its training went wrong, or the file is damaged"
         )
+        if broken is None:
+            raise CheckpointError(f"{said}; take another")
+        broken(said)
     if config.tied:
         _tie(filled, weights, embedding=names.embedding)
     for name in wanted.keys() - filled.keys():  # what files of this kind leave out is zero
@@ -215,7 +227,7 @@ def _tie(filled: dict[str, Tensor], weights: Weights, *, embedding: str) -> None
     head = filled.pop(HEAD, None)
     if EMBEDDING not in filled and head is not None:
         filled[EMBEDDING] = head
-    elif head is not None and not torch.equal(head, filled[EMBEDDING]):
+    elif head is not None and not torch.equal(head.nan_to_num(), filled[EMBEDDING].nan_to_num()):
         raise CheckpointError(
             f"{weights.source} holds {HEAD} and {embedding}, which differ, and its {CONFIG} "
             f"says that they are one (tie_word_embeddings). Set that to false there, or "
