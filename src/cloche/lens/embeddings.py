@@ -79,8 +79,8 @@ def see_embeddings(
     """
     if isinstance(lm.model, NGram):
         raise RequestError(
-            "an ngram model is counted and has no vectors of tokens. Its views are tokens, "
-            "windows, next-token, parameters and memory"
+            "an n-gram model is counted and has no vectors of tokens. Its views are tokens, "
+            "windows, next-token, parameters, memory, two and training"
         )
     if neighbours < 1:
         raise SettingError(f"neighbours must be at least 1, got {neighbours}")

@@ -127,8 +127,9 @@ def _require_positions(lm: LM) -> Decoder:
         )
     vectors = "embeddings, " if isinstance(lm.model, Bigram) else ""
     raise RequestError(
-        f"a {lm.config.family} model has no positions: it looks up the last tokens in tables. Its "
-        f"views are tokens, {vectors}windows, next-token, parameters and memory"
+        f"{'an n-gram' if not vectors else 'a bigram'} model has no positions: it looks up the "
+        f"last tokens in tables. Its views are tokens, {vectors}windows, next-token, parameters, "
+        "memory, two and training"
     )
 
 
