@@ -1,8 +1,10 @@
+import random
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloche.data import conversation_checks
+from cloche.data import conversation_checks, conversation_similarity
 from cloche.data.conversation_checks import drop_duplicates, find_duplicates, find_leaks
 from cloche.data.conversation_similarity import SimilarTexts, folded
 from cloche.data.conversation_split import Split, split_records
@@ -112,3 +114,16 @@ def test_the_published_split_asks_14_held_out_questions_that_it_learns(shared_da
     exact = [like for like in leaks.test if like.similarity == 1]
     assert exact
     assert all(asked[like.place] == asked[like.other] for like in exact)
+
+
+def test_records_with_too_much_in_common_are_compared_for_a_while_only(monkeypatch):
+    monkeypatch.setattr(conversation_similarity, "MOST_LOOKED_UP", 100)
+    chance = random.Random(0)
+    texts = [" ".join(chance.choices(LONG.split(), k=12)) for _ in range(60)]
+    found = conversations_of(*((text, "x") for text in [*texts, texts[0]]))
+    duplicates = find_duplicates(found)
+    assert not duplicates.compared
+    assert len(duplicates.exact) == 1
+    assert "too much in common with one another" in duplicates.lines()[-1]
+    monkeypatch.undo()
+    assert find_duplicates(found).compared

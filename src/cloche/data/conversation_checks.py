@@ -34,7 +34,8 @@ class Duplicates:
     near: tuple[Likeness, ...]
     """Like one that has no earlier one like itself."""
     compared: bool
-    """Whether near ones were looked for; not in more than MOST_CHARACTERS."""
+    """Whether near ones were looked for; not in more than MOST_CHARACTERS, and not in all records
+    where too many have too much in common."""
     similarity: float = SIMILARITY
 
     def lines(self) -> list[str]:
@@ -63,8 +64,8 @@ class Leaks:
 
 
 _NOT_COMPARED = (
-    f"Near-duplicates were not looked for, in more than {MOST_CHARACTERS:,} characters; exact "
-    "ones were."
+    f"Near-duplicates were not looked for in all records: they have more than {MOST_CHARACTERS:,} "
+    "characters, or too much in common with one another. Exact ones were looked for in all."
 )
 
 
@@ -89,7 +90,8 @@ def find_duplicates(
             near.append(Likeness(conversations[number].place, conversations[other].place, likeness))
         elif similar is not None:
             similar.add(number)
-    return Duplicates(tuple(exact), tuple(near), compared, similarity)
+    whole = similar is not None and not similar.exhausted
+    return Duplicates(tuple(exact), tuple(near), whole, similarity)
 
 
 def drop_duplicates(
@@ -149,7 +151,9 @@ def find_prompt_leaks(
                 found.append(Likeness(places[number], places[near[0]], near[1]))
         return tuple(found)
 
-    return Leaks(leaks_of(split.validation), leaks_of(split.test), compared, similarity)
+    validation, test = leaks_of(split.validation), leaks_of(split.test)
+    whole = similar is not None and not similar.exhausted
+    return Leaks(validation, test, whole, similarity)
 
 
 def _can_be_compared(texts: Sequence[str]) -> bool:

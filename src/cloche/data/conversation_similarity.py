@@ -22,11 +22,17 @@ MOST_CHARACTERS = 30_000_000
 """Of all texts that are compared, which takes some seconds and 20 bytes for each while it lasts."""
 
 
+MOST_LOOKED_UP = 20_000_000
+"""Entries of the index that are read, some seconds of work: texts made from a few templates have no
+rare pieces, and each would be held against most others."""
+
+
 class SimilarTexts:
-    """Finds, for a text, an earlier one that is nearly the same."""
+    """Finds, for a text, an earlier one that is nearly the same, until `exhausted`."""
 
     def __init__(self, texts: Sequence[str], *, similarity: float = SIMILARITY) -> None:
         self.similarity = similarity
+        self.left = MOST_LOOKED_UP
         self._sets = _ranked_pieces([folded(text) for text in texts])
         self._sizes = [len(pieces) for pieces in self._sets]
         self._index: dict[int, list[tuple[int, int]]] = {}  # piece: texts, and its place in each
@@ -38,8 +44,16 @@ class SimilarTexts:
         for place, piece in enumerate(self._prefix(number)):
             self._index.setdefault(piece, []).append((number, place))
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether so much was looked up that nothing more is."""
+        return self.left <= 0
+
     def find(self, number: int) -> tuple[int, float] | None:
-        """The first text that was added of those like this one, and how like it is; or None."""
+        """The first text that was added of those like this one, and how like it is; or None.
+
+        None, too, once it is exhausted.
+        """
         pieces = self._sets[number]
         self._present[pieces] = True
         like = ((other, self._likeness(number, other)) for other in self._candidates(number))
@@ -53,7 +67,11 @@ class SimilarTexts:
         shortest, longest = size * similarity - 1e-9, size / similarity + 1e-9
         seen: set[int] = set()
         for place, piece in enumerate(self._prefix(number)):
-            for other, there in self._index.get(piece, ()):
+            known = self._index.get(piece, ())
+            self.left -= len(known)
+            if self.exhausted:
+                return
+            for other, there in known:
                 other_size = self._sizes[other]
                 if other in seen or not shortest <= other_size <= longest:
                     continue

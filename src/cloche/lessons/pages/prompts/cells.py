@@ -1,6 +1,6 @@
 # /// lesson
-# part = "writing"
-# order = 105
+# part = "tuning"
+# order = 140
 # minutes = 7
 # needs = ["model"]
 # ///
