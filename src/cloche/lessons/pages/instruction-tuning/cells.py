@@ -146,7 +146,8 @@ asked = [(Message("user", fact.question),) for fact in held_out]
 wanted = [fact.answer for fact in held_out]
 before = answer_all(start.writer(), template, asked, max_tokens=16)
 after = answer_all(tuned, template, asked, max_tokens=16)
-at_first, right = sum(map(str.__eq__, before, wanted)), sum(map(str.__eq__, after, wanted))
+at_first = sum(map(str.__eq__, before, wanted))
+right = sum(map(str.__eq__, after, wanted))
 print(at_first, right, "of", len(wanted))
 assert at_first == 0
 assert right > len(wanted) / 3
