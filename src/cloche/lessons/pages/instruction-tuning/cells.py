@@ -134,7 +134,7 @@ stage.show(
         [row["step"] for row in rows],
         [Series(name, [row[key] for row in rows]) for key, name in names.items()],
         x={"en": "steps", "zh": "步数"},
-        y={"en": "loss, nats a learned token", "zh": "损失，奈特/被学习的词元"},
+        y={"en": "loss, nats a token", "zh": "损失，奈特/词元"},
     ),
     {"en": "The loss of answers while tuning", "zh": "微调过程中答案的损失"},
 )
@@ -179,7 +179,8 @@ from cloche.tuning.start import example_batches
 
 stop = tokenizer.special_tokens["<|im_end|>"]
 without_stop = [
-    Example(each.ids, each.learned & (each.ids != stop), each.number) for each in examples
+    Example(each.ids, each.learned & (each.ids != stop), each.number)
+    for each in examples
 ]
 options = replace(TuneOptions().train, batch=8, seed=1, device="cpu")
 batches = example_batches(without_stop, options, packing=True)
