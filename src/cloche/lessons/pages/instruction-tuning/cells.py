@@ -179,8 +179,8 @@ from cloche.tuning.start import example_batches
 
 stop = tokenizer.special_tokens["<|im_end|>"]
 without_stop = [
-    Example(each.ids, each.learned & (each.ids != stop), each.number)
-    for each in examples
+    Example(each.ids, each.learned & (each.ids != stop), number)
+    for number, each in enumerate(examples)
 ]
 options = replace(TuneOptions().train, batch=8, seed=1, device="cpu")
 batches = example_batches(without_stop, options, packing=True)
