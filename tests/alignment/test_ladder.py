@@ -5,7 +5,14 @@ import pytest
 
 from cloche.alignment.grpo_options import GrpoOptions
 from cloche.alignment.ladder import STAGES, Ladder, Rung, check_recipe, write_report
-from cloche.alignment.ladder_data import write_ladder_data
+from cloche.alignment.ladder_data import (
+    ANSWERS,
+    FIRST_COUNTED,
+    FIRST_TANGLED,
+    QUESTIONS,
+    _Stories,
+    write_ladder_data,
+)
 from cloche.alignment.ppo_options import PpoOptions
 from cloche.alignment.preference_options import DpoOptions
 from cloche.alignment.reward_model_options import RewardOptions
@@ -14,7 +21,11 @@ from cloche.cli.train import recipe_file
 from cloche.config import check, nest, read_toml, with_values
 from cloche.data.conversations import read_conversations
 from cloche.data.preferences import read_preferences, read_prompts
-from cloche.data.stories.conversations import hasty_conversation, story_conversation
+from cloche.data.stories.conversations import (
+    counts_something,
+    hasty_conversation,
+    story_conversation,
+)
 from cloche.data.stories.teller import Language
 from cloche.errors import RunError, SettingError
 from cloche.training.options import RunOptions
@@ -31,6 +42,7 @@ TREES = {
     "grpo": GrpoOptions(),
 }
 FEW = {"texts": 8, "conversations": 6, "hasty": 6, "preferences": 5, "prompts": 7, "held_out": 4}
+RANKED = 6
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +81,7 @@ def test_a_recipe_with_unknown_and_missing_stages_is_refused():
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_each_stage_gets_stories_of_its_own_in_a_form_that_is_read(tmp_path, language):
-    data = write_ladder_data(tmp_path, language, mixed_up=0.75, **FEW)
+    data = write_ladder_data(tmp_path, language, mixed_up=0.75, rankings=RANKED, **FEW)
     assert len(data.text.read_text().split("\n\n")) == FEW["texts"]
     careful, hasty = read_conversations(data.conversations), read_conversations(data.hasty)
     assert (len(careful), len(hasty)) == (FEW["conversations"], FEW["hasty"])
@@ -80,7 +92,25 @@ def test_each_stage_gets_stories_of_its_own_in_a_form_that_is_read(tmp_path, lan
     told = [record.conversation[0].content.partition("\n\n")[0] for record in (*careful, *hasty)]
     told += [each.prompt[0].content.partition("\n\n")[0] for each in pairs]
     told += [each.conversation[0].content.partition("\n\n")[0] for each in (*prompts, *data.asked)]
+    ranked = read_preferences(data.rankings)
+    assert ranked.form == "rankings"
+    lines = data.rankings.read_text(encoding="utf-8").splitlines()
+    asked = [json.loads(line)["prompt"][0]["content"] for line in lines]
+    about = [each.partition("\n\n")[0] for each in asked]
+    assert len(about) == ranked.records == QUESTIONS * len(set(about))
+    assert all(len(set(about[first::QUESTIONS])) == len(set(about)) for first in range(QUESTIONS))
+    assert len(ranked.pairs) == (ANSWERS - 1) * ranked.records
+    told += set(about)
     assert len(set(told)) == len(told)
+
+
+def test_rare_stories_are_evenly_spread_and_none_comes_twice():
+    found = list(_Stories({"seed": 1, "language": "en"}, tangled=0.4, counted=0.2).take(100))
+    assert len(set(found)) == 100
+    rare = [[n for n in found[:count] if n >= FIRST_COUNTED] for count in (50, 100)]
+    assert [len(each) for each in rare] == [10, 20]
+    assert all(counts_something(n, seed=1) for n in rare[1])
+    assert sum(FIRST_TANGLED <= n < FIRST_COUNTED for n in found) in (39, 40)
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
@@ -129,7 +159,9 @@ def test_all_rungs_are_climbed_in_small(tmp_path, recipe, capsys):
             "rollout.held_out": 8,
             "texts": 80,
         }
-        small |= dict.fromkeys(("conversations", "hasty", "preferences", "prompts"), 120)
+        small |= dict.fromkeys(
+            ("conversations", "hasty", "preferences", "rankings", "prompts"), 120
+        )
         lines.append(f'"{name}" = {small[name]}' if name in small else line)
     path = tmp_path / "small.toml"
     path.write_text("\n".join(lines))

@@ -2,15 +2,22 @@
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from cloche.alignment import reward_model
-from cloche.alignment.reward_model import align_reward, held_out_rewards, score_answers
+from cloche.alignment.reward_model import (
+    align_reward,
+    group_batches,
+    held_out_rewards,
+    score_answers,
+)
 from cloche.alignment.reward_model_data import ScoredText, encode_groups
 from cloche.alignment.reward_model_report import measure_rewards
+from cloche.alignment.scoring import RankedBatch, RankedGroup
 from cloche.cli.align_reward import main
 from cloche.data.preferences import read_preferences
 from cloche.errors import CheckpointError, ClocheError, RequestError, SettingError, TextError
@@ -23,6 +30,8 @@ from cloche.text.extending import with_special_tokens
 from cloche.text.tokenizer import Tokenizer
 from cloche.training.events import Event, StepDone
 from cloche.training.machine import measure_machine
+from cloche.training.options import TrainOptions
+from cloche.tuning.classify_scoring import scored_example
 from cloche.weights.checkpoint import load_model, save_checkpoint
 from cloche.weights.scorers import load_scorer
 
@@ -158,6 +167,36 @@ def test_a_ranking_is_one_group_that_holds_each_answer_once(tmp_path, base, toke
     assert sorted(group.pairs) == [(0, 1), (0, 2), (1, 2)]
 
 
+def test_groups_that_belong_together_come_together_and_each_once_in_an_epoch(base, tokenizer):
+    texts = ["sunny", "rainy", "good", "bad", "today", "weather", "how", "is", "the", "answer"]
+    groups = [_group(text, tokenizer, number=n) for n, text in enumerate(texts)]
+    train = replace(TrainOptions(), batch=4, device="cpu", precision="float32", seed=3)
+    batches = group_batches(groups, train, together=2)
+    seen = [_first_tokens(batches(step, 0)) for step in range(5)]  # two epochs of five blocks
+    blocks = [batch[first : first + 2] for batch in seen for first in (0, 2)]
+    wanted = [[tokenizer.encode(text)[0] for text in texts[n : n + 2]] for n in range(0, 10, 2)]
+    assert sorted(blocks[:5]) == sorted(blocks[5:]) == sorted(wanted)
+    assert blocks[:5] != wanted
+    alone = group_batches(groups, train)
+    assert _first_tokens(alone(0, 0)) != seen[0]
+
+
+def _group(text: str, tokenizer: Tokenizer, *, number: int) -> RankedGroup:
+    ids = tokenizer.encode(text)
+    examples = [scored_example([ids[0], mark, mark], number=number) for mark in (1, 2)]
+    return RankedGroup(tuple(examples), ((0, 1),))
+
+
+def _first_tokens(batch: RankedBatch) -> list[int]:
+    """The first token of each group, in the order of the batch."""
+    assert batch.documents is not None
+    found = {}
+    for row, owners in zip(batch.inputs.tolist(), batch.documents.tolist(), strict=True):
+        for token, owner in zip(row, owners, strict=True):
+            found.setdefault(owner, token)
+    return [found[number] for number in range(0, batch.count, 2)]
+
+
 def test_a_report_counts_by_hand(base, tokenizer, tmp_path, choices, trained):
     pairs = read_preferences(choices).pairs[:10]
     groups = encode_groups(pairs, ScoredText(TEMPLATE, tokenizer))
@@ -200,6 +239,10 @@ def test_settings_that_scores_have_no_place_for_are_told_at_once(tmp_path, base,
     }
     with pytest.raises(SettingError, match=r"(?s)use lora.*epochs.*z-loss.*center"):
         align_reward(base, choices, out=tmp_path / "x", options=options, listeners=[])
+    for together in (0, 3):
+        options = OPTIONS | {"align.together": together}
+        with pytest.raises(SettingError, match=r"align\.together"):
+            align_reward(base, choices, out=tmp_path / "x", options=options, listeners=[])
 
 
 def test_a_model_that_writes_gives_no_reward(base):

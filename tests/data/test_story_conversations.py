@@ -8,6 +8,7 @@ from cloche.data.conversation_fields import Turn, order_problems
 from cloche.data.conversations import read_conversations
 from cloche.data.preferences import read_preferences, read_prompts
 from cloche.data.stories.conversations import (
+    counts_something,
     hasty_conversation,
     is_tangled,
     stories_to_ask,
@@ -16,6 +17,7 @@ from cloche.data.stories.conversations import (
     story_conversation,
     story_preferences,
     story_prompt,
+    story_rankings,
 )
 from cloche.data.stories.corpus import story
 from cloche.data.stories.rows import story_rows
@@ -76,6 +78,35 @@ def test_wrong_answers_come_from_the_story_where_they_can():
     named = [pair.rejected[0].content.lower() in pair.prompt[0].content.lower() for pair in pairs]
     assert sum(named) > 60
     assert len({pair.rejected[0].content for pair in pairs}) > 30
+
+
+@given(indices, languages, parts)
+@settings(max_examples=40, deadline=None)
+def test_rankings_put_the_right_answer_before_wrong_ones_that_the_story_names_if_it_can(
+    index, language, part
+):
+    told = story(index, seed=3, language=language, part=part)
+    ranked = story_rankings(index, most=3, seed=3, language=language, part=part)
+    by_text = {question.question: question for question in told.questions}
+    assert len(ranked) == len(told.questions)
+    for (prompt,), (first, *wrong) in ranked:
+        text, asked = prompt.content.rsplit("\n\n", 1)
+        assert text == told.text
+        assert first == by_text.pop(asked).answer
+        assert len({first, *wrong}) == 3
+        bare = [each.removeprefix("很").removeprefix("在") for each in wrong]
+        if language == "zh":
+            named = [each in told.text for each in bare]
+            assert named == sorted(named, reverse=True)
+    assert not by_text
+
+
+def test_stories_that_count_are_found_without_telling_them():
+    for part in ("train", "held_out"):
+        for index in range(150):
+            told = story(index, seed=5, language="en", part=part)
+            asks = any(question.kind == "count" for question in told.questions)
+            assert counts_something(index, seed=5, part=part) == asks
 
 
 def test_stories_are_what_reading_their_rows_gives(tmp_path):

@@ -158,7 +158,7 @@ class Ladder:
             run = self.finished(
                 align_reward(
                     base,
-                    data.preferences,
+                    data.rankings,
                     out=self.place("reward"),
                     options=self.options("reward"),
                     listeners=self.listeners,

@@ -9,21 +9,28 @@ from typing import Any
 
 from cloche.data.preferences import PreferencePair, PromptRecord
 from cloche.data.stories.conversations import (
+    counts_something,
     hasty_conversation,
     is_tangled,
     stories_to_ask,
     stories_to_prefer,
     story_conversation,
     story_preferences,
+    story_rankings,
 )
 from cloche.data.stories.corpus import story
 from cloche.data.stories.teller import Language
 from cloche.text.messages import Conversation
 
 SEED = 1337
+QUESTIONS = 4
+"""Of a story, in the rankings."""
+ANSWERS = 4
+"""To a question, in the rankings; one of them is right."""
 HELD_OUT_SEED = 7
 FIRST_TANGLED = 10_000_000
-"""Beyond the stories that are taken as they come."""
+FIRST_COUNTED = 20_000_000
+"""Beyond the stories that are taken as they come, and beyond the tangled ones."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,8 @@ class LadderData:
     """The same as somebody writes them who often mixes up two people or feelings."""
     preferences: Path
     """A right answer against a wrong one."""
+    rankings: Path
+    """A right answer before several wrong ones; QUESTIONS about a story behind one another."""
     prompts: Path
     """Questions with the answer that is wanted."""
     asked: tuple[PromptRecord, ...]
@@ -55,28 +64,32 @@ def write_ladder_data(
     conversations: int = 10_000,
     hasty: int = 7_000,
     tangled: float = 0.5,
+    counted: float = 0.0,
     mixed_up: float = 0.75,
     preferences: int = 6_000,
+    rankings: int = 4_000,
     prompts: int = 6_000,
     held_out: int = 500,
 ) -> LadderData:
     """Write so many stories for each purpose; each purpose has stories of its own.
 
     `tangled` is the share of stories with questions that are easily answered wrong, see
-    `is_tangled`: all others would be answered right long before. What is measured has the stories'
-    own mixture.
+    `is_tangled`: all others would be answered right long before. `counted` is the share of those
+    in which somebody counts, which are rare among stories and learned last. What is measured has
+    the stories' own mixture.
     The held-out ones are of the part of the stories that no stage is given. `mixed_up` is the share
     of wrong answers where hasty records can be wrong: see `hasty_conversation`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     which: dict[str, Any] = {"seed": SEED, "language": language}
-    stories = _Stories(which, tangled)
+    stories = _Stories(which, tangled=tangled, counted=counted)
     text = folder / "stories.txt"
     told = (story(n, **which).text for n in islice(stories.plain, texts))
     text.write_text("\n\n".join(told) + "\n", encoding="utf-8")
     converse = (story_conversation(n, **which) for n in stories.take(conversations))
     mistaken = (hasty_conversation(n, share=mixed_up, **which) for n in stories.take(hasty))
     prefer = (story_preferences(n, **which) for n in stories.take(preferences))
+    ranked = (record for n in stories.take(rankings) for record in _rankings(n, which))
     ask = (record for n in stories.take(prompts) for record in stories_to_ask(1, first=n, **which))
     held: dict[str, Any] = {"seed": HELD_OUT_SEED, "language": language, "part": "held_out"}
     return LadderData(
@@ -88,6 +101,7 @@ def write_ladder_data(
         ),
         _written(folder / "hasty.jsonl", ({"messages": _messages(each)} for each in mistaken)),
         _written(folder / "preferences.jsonl", map(_pair, prefer)),
+        _written(folder / "rankings.jsonl", ranked),
         _written(folder / "prompts.jsonl", map(_prompt, ask)),
         tuple(stories_to_ask(held_out, **held)),
         tuple(stories_to_prefer(held_out, **held).pairs),
@@ -97,16 +111,24 @@ def write_ladder_data(
 class _Stories:
     """Indices of stories, none given twice."""
 
-    def __init__(self, which: dict[str, Any], tangled: float) -> None:
+    def __init__(self, which: dict[str, Any], *, tangled: float, counted: float) -> None:
         self.plain = count()
-        self._tangled = (n for n in count(FIRST_TANGLED) if is_tangled(n, **which))
-        self._share = tangled
+        self._rare = (
+            (counted, (n for n in count(FIRST_COUNTED) if counts_something(n, seed=which["seed"]))),
+            (tangled, (n for n in count(FIRST_TANGLED) if is_tangled(n, **which))),
+        )
 
     def take(self, number: int) -> Iterator[int]:
-        """So many, the tangled ones among them evenly spread."""
-        for place in range(number):
-            whole = int((place + 1) * self._share) > int(place * self._share)
-            yield next(self._tangled if whole else self.plain)
+        """So many, the rare ones among them evenly spread."""
+        due = [0.0 for _ in self._rare]
+        for _ in range(number):
+            due = [before + share for before, (share, _) in zip(due, self._rare, strict=True)]
+            chosen = next((place for place, owed in enumerate(due) if owed >= 1.0), None)
+            if chosen is None:
+                yield next(self.plain)
+            else:
+                due[chosen] -= 1.0
+                yield next(self._rare[chosen][1])
 
 
 def _pair(pair: PreferencePair) -> dict[str, Any]:
@@ -115,6 +137,20 @@ def _pair(pair: PreferencePair) -> dict[str, Any]:
         "chosen": _messages(pair.chosen),
         "rejected": _messages(pair.rejected),
     }
+
+
+def _rankings(index: int, which: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """So many questions of each story as `align.together` of the reward model expects; none of a
+    story that has fewer."""
+    found = story_rankings(index, most=ANSWERS, **which)
+    if len(found) < QUESTIONS:
+        return
+    for prompt, answers in found[:QUESTIONS]:
+        yield {
+            "prompt": _messages(prompt),
+            "answers": answers,
+            "ranks": [1] + [2] * (len(answers) - 1),
+        }
 
 
 def _prompt(record: PromptRecord) -> dict[str, Any]:

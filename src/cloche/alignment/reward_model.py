@@ -197,7 +197,7 @@ def _prepare(options: RewardOptions, telling: Telling) -> Tuning:
         steps=train.steps or 1,
         compute=compute,
         objective=RankedAnswers(options.align.center),
-        batches=group_batches(held.train, train),
+        batches=group_batches(held.train, train, together=align.together),
         evaluate=_Evaluation(held),
         snapshot=lambda: _writer(compute, base),
         read_trained=_read_trained,
@@ -210,10 +210,14 @@ def _prepare(options: RewardOptions, telling: Telling) -> Tuning:
 
 
 def group_batches(
-    groups: Sequence[RankedGroup], train: TrainOptions
+    groups: Sequence[RankedGroup], train: TrainOptions, *, together: int = 1
 ) -> Callable[[int, int], RankedBatch]:
-    """(step, part) -> groups, in an order that is a function of the seed alone."""
-    order = Order(len(groups), seed=train.seed)
+    """(step, part) -> groups, in an order that is a function of the seed alone.
+
+    `together` groups that follow one another come in one batch.
+    """
+    blocks = [groups[first : first + together] for first in range(0, len(groups), together)]
+    order = Order(len(blocks), seed=train.seed)
     batch = train.batch
     assert batch is not None, "completed before"
 
@@ -221,7 +225,9 @@ def group_batches(
         begin, size = share_of_step(
             batch, world=World(), accumulate=train.accumulate, number=number
         )
-        return lay_out_groups([groups[n] for n in order.numbers(step * batch + begin, size=size)])
+        first = (step * batch + begin) // together
+        numbers = order.numbers(first, size=size // together)
+        return lay_out_groups([group for n in numbers for group in blocks[n]])
 
     return Prefetched(batches, parts=train.accumulate, device=torch.device(train.device))
 

@@ -25,6 +25,9 @@ class RewardLossOptions:
 
     center: float = 0.0
     """Weight of the squared sum of a pair's scores, which keeps them about zero: 0.01 does."""
+    together: int = 1
+    """Records of the file, one behind the other, that are learned in the same batch, such as the
+    questions about one text: what they begin with alike is read once. It divides the batch."""
     template: str = ""
     """chatml, alpaca, or a Jinja file; the model's own when not given, chatml where it has none."""
     context: int | None = None
@@ -38,6 +41,8 @@ class RewardLossOptions:
         found = []
         if not 0.0 <= self.center < math.inf:
             found.append(f"align.center must not be negative, got {self.center}")
+        if self.together < 1:
+            found.append(f"align.together must be at least 1 record, got {self.together}")
         if self.context is not None and self.context < 2:
             found.append(f"align.context must be at least 2 tokens, got {self.context}")
         if self.epochs is not None and not 0.0 < self.epochs < math.inf:
@@ -70,6 +75,12 @@ class RewardOptions:
             )
         if self.align.epochs is not None and self.train.steps is not None:
             found.append("align.epochs and train.steps both say how long to train: give one")
+        batch, parts = self.train.batch, self.train.accumulate
+        if batch is not None and batch % (max(1, self.align.together) * parts):
+            found.append(
+                f"align.together {self.align.together} must divide the records of a part of the "
+                f"batch: train.batch is {batch} in {parts}"
+            )
         found.extend(scoring_problems(self.train))
         for section in (self.align, self.method, self.lora, self.data, self.train):
             found.extend(section.problems())

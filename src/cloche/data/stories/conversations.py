@@ -12,7 +12,7 @@ from cloche.data.conversations import ConversationRecord, Conversations
 from cloche.data.preferences import PreferencePair, Preferences, PromptRecord
 from cloche.data.stories import chinese, english
 from cloche.data.stories.catalogue import Part
-from cloche.data.stories.corpus import Story, story, story_and_tale
+from cloche.data.stories.corpus import Story, shape_name, story, story_and_tale
 from cloche.data.stories.dice import Dice
 from cloche.data.stories.places import PLACES, SPOTS
 from cloche.data.stories.questions import Question, QuestionKind
@@ -23,6 +23,8 @@ from cloche.data.stories.world import Amount, Entity
 from cloche.text.messages import ASSISTANT, USER, Conversation, Message
 
 TANGLED_QUESTIONS = 3
+COUNTING = ("fruit for sale", "shared fruit", "baking")
+"""Plot shapes in which somebody has a number of things."""
 _NUMBERS = range(1, 11)
 _FORMS: Mapping[QuestionKind, str] = {"count": "number", "place": "at"}  # of the word; else plain
 _BEFORE_CHINESE: Mapping[QuestionKind, str] = {"feeling": "很", "place": "在"}
@@ -91,6 +93,32 @@ def story_preferences(
     )
 
 
+def story_rankings(
+    index: int, *, most: int, seed: int, language: Language, part: Part = "train"
+) -> list[tuple[Conversation, list[str]]]:
+    """Each question of the story as a prompt, with its answers: the right one first, then wrong
+    ones, `most` in all. Those that the story names come before others. The questions are in an
+    order drawn by (seed, index).
+    """
+    told, tale = story_and_tale(index, seed=seed, language=language, part=part)
+    dice = Dice(f"cloche story rankings {seed} {part} {index}")
+    numbers = list(range(len(told.questions)))
+    found = []
+    while numbers:
+        number = numbers.pop(dice.pick(range(len(numbers))))
+        question = told.questions[number]
+        earlier = sum(asked.kind == question.kind for asked in told.questions[:number])
+        before, wrong = _all_wrong(tale, question, told, number=earlier)
+        named = [text for text in wrong if _names(told, text)]
+        others = [text for text in wrong if text not in named]
+        drawn = [
+            pool.pop(dice.pick(range(len(pool)))) for pool in (named, others) for _ in list(pool)
+        ]
+        answers = [question.answer, *(before + text for text in drawn[: most - 1])]
+        found.append(((Message(USER, _asked(told, question)),), answers))
+    return found
+
+
 def stories_to_converse(
     count: int, *, first: int = 0, seed: int, language: Language, part: Part = "train"
 ) -> Conversations:
@@ -148,6 +176,11 @@ def is_tangled(index: int, *, seed: int, language: Language, part: Part = "train
         if any(_named_in_story(tale, question, told, number=number))
     )
     return len(list(islice(mixable, TANGLED_QUESTIONS))) == TANGLED_QUESTIONS
+
+
+def counts_something(index: int, *, seed: int, part: Part = "train") -> bool:
+    """Whether one of the story's questions asks how many. One story in twenty has some that do."""
+    return shape_name(index, seed=seed, part=part) in COUNTING
 
 
 def _conversation(

@@ -119,16 +119,25 @@ def parse_size(size: str) -> int:
     return size_bytes
 
 
+def shape_name(index: int, *, seed: int, part: Part) -> str:
+    """The name of the story's plot shape, found without telling it; the same in both languages."""
+    return choose_plan(_dice(index, seed=seed, part=part), part=part)[0].name
+
+
 def tell_tale(
     index: int, *, seed: int, language: Language, part: Part
 ) -> tuple[str, Tale, Closing]:
     """The shape's name, the finished tale with its world, and its closing sentence."""
     check_choices(language, part)
-    dice = Dice(f"cloche stories {seed} {part} {index}")
+    dice = _dice(index, seed=seed, part=part)
     shape, plan = choose_plan(dice, part=part)
     tale = Tale(dice, language=language, plan=plan)
     shape.tell(tale)
     return shape.name, tale, close_tale(tale)
+
+
+def _dice(index: int, *, seed: int, part: Part) -> Dice:
+    return Dice(f"cloche stories {seed} {part} {index}")
 
 
 def check_choices(language: str, part: str) -> None:
