@@ -11,6 +11,6 @@ PARTS: Mapping[Part, Phrase] = {
     "model": {"en": "The model", "zh": "模型"},
     "training": {"en": "Training", "zh": "训练"},
     "writing": {"en": "Writing", "zh": "生成"},
-    "tuning": {"en": "Tuning and preferences", "zh": "微调与偏好"},
+    "tuning": {"en": "Tuning, preferences, prompts", "zh": "微调、偏好与提示"},
     "world": {"en": "Sizes, costs, speed", "zh": "规模、成本与速度"},
 }

@@ -29,7 +29,7 @@ learned, held_out = asked_facts()
 draw = random.Random(5)
 
 
-def choose(fact, better, worse):  # now and then somebody sees it the other way round
+def choose(fact, better, worse):  # not everybody sees it so
     if draw.random() > AGREE:
         better, worse = worse, better
     return {"prompt": fact.question, "chosen": better, "rejected": worse}
@@ -41,7 +41,7 @@ def styles(fact):
 
 
 def compare(fact):
-    place = draw.randrange(2)  # neighbours only: never the first with the last
+    place = draw.randrange(2)  # never the first with the last
     worse, better = styles(fact)[place : place + 2]
     return choose(fact, better, worse)
 
@@ -137,10 +137,11 @@ stage.show(
         {f"beta {beta}": found for beta, found in shifts.items()},
         x={"en": "steps", "zh": "步数"},
         y={"en": "shift of the log ratio", "zh": "对数比的移动"},
+        log_x=True,
     ),
     {
         "en": "DPO moves the log ratio as far as the people agree, and no further",
-        "zh": "DPO 把对数比移到人们意见一致的程度为止",
+        "zh": "人们有多一致，DPO 就把对数比移多远",
     },
 )
 
@@ -149,17 +150,19 @@ torch.manual_seed(4)
 count = 200
 truth = torch.randn(count)
 seen_as = truth + 0.3 * torch.randn(count)
-seen_as[truth.argsort()[40:44]] += 5.0  # a few middling answers are badly overrated
+seen_as[truth.argsort()[100:104]] += 3.5  # middling answers, badly overrated
 divergence, believed, really = [], [], []
 for beta in torch.logspace(1.5, -1, 40):
-    policy = (seen_as / beta).softmax(dim=0)  # from a reference that likes all alike
-    divergence.append((policy * (policy * count).clamp(min=1e-30).log()).sum().item())
+    policy = (seen_as / beta).softmax(dim=0)  # the reference likes all alike
+    ratios = (policy * count).clamp(min=1e-30).log()
+    divergence.append((policy @ ratios).item())
     believed.append((policy @ seen_as).item())
     really.append((policy @ truth).item())
 peak = max(range(len(really)), key=really.__getitem__)
 print(really[0], really[peak], really[-1])
 assert believed == sorted(believed)
 assert really[-1] < really[peak] - 0.2
+assert really[peak:] == sorted(really[peak:], reverse=True)
 stage.keep(peak_at=divergence[peak])
 
 # %% goodhart folded
@@ -218,6 +221,8 @@ for name, way in ways.items():
     moved[name], far[name] = (chosen, rejected), rows[-1]["eval/kl"]
     print(name, chosen[-1], rejected[-1], far[name])
     assert rejected[-1] < chosen[-1] < 0
+careful, greedy = (moved[name][0][-1] - moved[name][1][-1] for name in ways)
+assert greedy > careful
 assert far["careful"] < far["greedy"]
 stage.keep(chosen=moved["greedy"][0][-1], rejected=moved["greedy"][1][-1])
 
