@@ -7,7 +7,7 @@ from cloche.alignment.grpo_options import GrpoOptions
 from cloche.alignment.ladder import STAGES, Ladder, Rung, check_recipe, write_report
 from cloche.alignment.ladder_data import (
     ANSWERS,
-    FIRST_COUNTED,
+    FIRST_HARD,
     FIRST_TANGLED,
     QUESTIONS,
     _Stories,
@@ -22,7 +22,7 @@ from cloche.config import check, nest, read_toml, with_values
 from cloche.data.conversations import read_conversations
 from cloche.data.preferences import read_preferences, read_prompts
 from cloche.data.stories.conversations import (
-    counts_something,
+    has_hard_plot,
     hasty_conversation,
     story_conversation,
 )
@@ -105,12 +105,12 @@ def test_each_stage_gets_stories_of_its_own_in_a_form_that_is_read(tmp_path, lan
 
 
 def test_rare_stories_are_evenly_spread_and_none_comes_twice():
-    found = list(_Stories({"seed": 1, "language": "en"}, tangled=0.4, counted=0.2).take(100))
+    found = list(_Stories({"seed": 1, "language": "en"}, tangled=0.4, hard=0.2).take(100))
     assert len(set(found)) == 100
-    rare = [[n for n in found[:count] if n >= FIRST_COUNTED] for count in (50, 100)]
+    rare = [[n for n in found[:count] if n >= FIRST_HARD] for count in (50, 100)]
     assert [len(each) for each in rare] == [10, 20]
-    assert all(counts_something(n, seed=1) for n in rare[1])
-    assert sum(FIRST_TANGLED <= n < FIRST_COUNTED for n in found) in (39, 40)
+    assert all(has_hard_plot(n, seed=1) for n in rare[1])
+    assert sum(FIRST_TANGLED <= n < FIRST_HARD for n in found) in (39, 40)
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

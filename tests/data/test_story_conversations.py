@@ -8,7 +8,8 @@ from cloche.data.conversation_fields import Turn, order_problems
 from cloche.data.conversations import read_conversations
 from cloche.data.preferences import read_preferences, read_prompts
 from cloche.data.stories.conversations import (
-    counts_something,
+    HARD_PLOTS,
+    has_hard_plot,
     hasty_conversation,
     is_tangled,
     stories_to_ask,
@@ -101,12 +102,14 @@ def test_rankings_put_the_right_answer_before_wrong_ones_that_the_story_names_if
     assert not by_text
 
 
-def test_stories_that_count_are_found_without_telling_them():
+def test_hard_plots_are_found_without_telling_the_story():
+    shapes = set()
     for part in ("train", "held_out"):
         for index in range(150):
-            told = story(index, seed=5, language="en", part=part)
-            asks = any(question.kind == "count" for question in told.questions)
-            assert counts_something(index, seed=5, part=part) == asks
+            shape = story(index, seed=5, language="en", part=part).shape
+            assert has_hard_plot(index, seed=5, part=part) == (shape in HARD_PLOTS)
+            shapes.add(shape)
+    assert len(shapes & set(HARD_PLOTS)) == len(HARD_PLOTS)
 
 
 def test_stories_are_what_reading_their_rows_gives(tmp_path):

@@ -9,7 +9,7 @@ from typing import Any
 
 from cloche.data.preferences import PreferencePair, PromptRecord
 from cloche.data.stories.conversations import (
-    counts_something,
+    has_hard_plot,
     hasty_conversation,
     is_tangled,
     stories_to_ask,
@@ -29,7 +29,7 @@ ANSWERS = 4
 """To a question, in the rankings; one of them is right."""
 HELD_OUT_SEED = 7
 FIRST_TANGLED = 10_000_000
-FIRST_COUNTED = 20_000_000
+FIRST_HARD = 20_000_000
 """Beyond the stories that are taken as they come, and beyond the tangled ones."""
 
 
@@ -64,7 +64,7 @@ def write_ladder_data(
     conversations: int = 10_000,
     hasty: int = 7_000,
     tangled: float = 0.5,
-    counted: float = 0.0,
+    hard: float = 0.0,
     mixed_up: float = 0.75,
     preferences: int = 6_000,
     rankings: int = 4_000,
@@ -74,15 +74,15 @@ def write_ladder_data(
     """Write so many stories for each purpose; each purpose has stories of its own.
 
     `tangled` is the share of stories with questions that are easily answered wrong, see
-    `is_tangled`: all others would be answered right long before. `counted` is the share of those
-    in which somebody counts, which are rare among stories and learned last. What is measured has
-    the stories' own mixture.
+    `is_tangled`: all others would be answered right long before. `hard` is the share of those
+    with one of the plots that are understood last, see `has_hard_plot`. What is measured has the
+    stories' own mixture.
     The held-out ones are of the part of the stories that no stage is given. `mixed_up` is the share
     of wrong answers where hasty records can be wrong: see `hasty_conversation`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     which: dict[str, Any] = {"seed": SEED, "language": language}
-    stories = _Stories(which, tangled=tangled, counted=counted)
+    stories = _Stories(which, tangled=tangled, hard=hard)
     text = folder / "stories.txt"
     told = (story(n, **which).text for n in islice(stories.plain, texts))
     text.write_text("\n\n".join(told) + "\n", encoding="utf-8")
@@ -111,10 +111,10 @@ def write_ladder_data(
 class _Stories:
     """Indices of stories, none given twice."""
 
-    def __init__(self, which: dict[str, Any], *, tangled: float, counted: float) -> None:
+    def __init__(self, which: dict[str, Any], *, tangled: float, hard: float) -> None:
         self.plain = count()
         self._rare = (
-            (counted, (n for n in count(FIRST_COUNTED) if counts_something(n, seed=which["seed"]))),
+            (hard, (n for n in count(FIRST_HARD) if has_hard_plot(n, seed=which["seed"]))),
             (tangled, (n for n in count(FIRST_TANGLED) if is_tangled(n, **which))),
         )
 

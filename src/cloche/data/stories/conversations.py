@@ -23,8 +23,22 @@ from cloche.data.stories.world import Amount, Entity
 from cloche.text.messages import ASSISTANT, USER, Conversation, Message
 
 TANGLED_QUESTIONS = 3
-COUNTING = ("fruit for sale", "shared fruit", "baking")
-"""Plot shapes in which somebody has a number of things."""
+HARD_PLOTS = (
+    "a birthday present",
+    "a heavy load",
+    "a homemade present",
+    "a mix-up",
+    "a promise kept",
+    "a race",
+    "a trade",
+    "fruit for sale",
+    "shared fruit",
+    "the giant vegetable",
+    "the owner is found",
+    "the wrong box",
+)
+"""Those of whose questions a small tuned model answered more than one in twenty wrong, in stories
+that it had not read (docs/log.md): things change hands twice, or somebody counts."""
 _NUMBERS = range(1, 11)
 _FORMS: Mapping[QuestionKind, str] = {"count": "number", "place": "at"}  # of the word; else plain
 _BEFORE_CHINESE: Mapping[QuestionKind, str] = {"feeling": "很", "place": "在"}
@@ -178,9 +192,9 @@ def is_tangled(index: int, *, seed: int, language: Language, part: Part = "train
     return len(list(islice(mixable, TANGLED_QUESTIONS))) == TANGLED_QUESTIONS
 
 
-def counts_something(index: int, *, seed: int, part: Part = "train") -> bool:
-    """Whether one of the story's questions asks how many. One story in twenty has some that do."""
-    return shape_name(index, seed=seed, part=part) in COUNTING
+def has_hard_plot(index: int, *, seed: int, part: Part = "train") -> bool:
+    """Whether the story has one of the plots that are understood last. One in four has."""
+    return shape_name(index, seed=seed, part=part) in HARD_PLOTS
 
 
 def _conversation(
