@@ -212,7 +212,7 @@ for name, way in ways.items():
 # %% moves
 from cloche.run import read_metrics
 
-moved, far = {}, {}
+steps, moved, far = [], {}, {}
 for name, way in ways.items():
     rows = [row for row in read_metrics(stage.folder / name) if "eval/loss" in row]
     steps, beta = [row["step"] for row in rows], way["align.beta"]
@@ -253,7 +253,7 @@ def ask(lm):
 
 wanted = [fact.answer for fact in held_out]
 at_first = sum(map(str.__eq__, ask(cloche.load(start)), wanted))
-true = {name: [at_first] for name in ways}
+true, told = {name: [at_first] for name in ways}, []
 for name, found in true.items():
     for at in steps[1:]:
         told = ask(cloche.load(stage.folder / name, checkpoint=str(at)))
