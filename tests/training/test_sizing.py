@@ -96,3 +96,12 @@ def test_where_no_size_is_open_nothing_is_measured(options):
         step_seconds=lambda _: pytest.fail("measured"),
     )
     assert sized.reasons == ()
+
+
+def test_a_size_that_is_named_is_taken_without_measuring_it():
+    def measure(_config):
+        raise AssertionError("a named size may need more memory than there is")
+
+    options = ModelOptions(family="gpt2", size="xl")
+    sized = choose_for_time(options, budget(60.0), vocab_size=50257, step_seconds=measure)
+    assert (sized.config.layers, sized.config.width) == (48, 1600)

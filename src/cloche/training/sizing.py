@@ -87,7 +87,7 @@ def choose_model(options: ModelOptions, budget: Budget, *, vocab_size: int) -> M
 def fitting_models(
     options: ModelOptions, rungs: Sequence[tuple[int, int]], *, vocab_size: int, context: int
 ) -> list[ModelConfig]:
-    """The models of those (layers, width) that the options allow, in order.
+    """The models of those (layers, width) that the options allow, in order, each once.
 
     Heads that do not share one rung's width may well share another's. Raises SettingError with
     what is wrong at the last rung where none fits.
@@ -105,7 +105,7 @@ def fitting_models(
             problem = exc
     if not found and problem is not None:
         raise problem
-    return found
+    return list(dict.fromkeys(found))  # a size that the options name is that of every rung
 
 
 def _possible_models(
