@@ -274,14 +274,24 @@ def load(
     )
     forwards = Forwards(lm.model, kernels or default_folder(), tell, warn)
     if adapters:
-        if bits:
-            raise SettingError(
-                f"adapters are merged into weights, and those are kept in {bits}: leave precision "
-                "out, or merge one by cloche export first"
-            )
-        opened, places = open_adapters(lm.model, lm.folder, adapters, warn=warn)
-        lm = replace(lm, adapters=opened, adapter_folders=places)
+        lm = _with_adapters(lm, adapters, bits=bits, warn=warn)
     return replace(lm, forwards=forwards)
+
+
+def _with_adapters(
+    lm: LM,
+    adapters: Mapping[str, str | Path],
+    *,
+    bits: Bits | None,
+    warn: Callable[[str], None],
+) -> LM:
+    if bits:
+        raise SettingError(
+            f"adapters are merged into weights, and those are kept in {bits}: leave precision out, "
+            "or merge one by cloche export first"
+        )
+    opened, places = open_adapters(lm.model, lm.folder, adapters, warn=warn)
+    return replace(lm, adapters=opened, adapter_folders=places)
 
 
 def translates(folder: Path) -> bool:
