@@ -105,12 +105,16 @@ def test_each_stage_gets_stories_of_its_own_in_a_form_that_is_read(tmp_path, lan
 
 
 def test_rare_stories_are_evenly_spread_and_none_comes_twice():
-    found = list(_Stories({"seed": 1, "language": "en"}, tangled=0.4, hard=0.2).take(100))
+    stories = _Stories({"seed": 1, "language": "en"}, tangled=0.5)
+    found = list(stories.take(100, hard=0.2))
     assert len(set(found)) == 100
     rare = [[n for n in found[:count] if n >= FIRST_HARD] for count in (50, 100)]
     assert [len(each) for each in rare] == [10, 20]
     assert all(has_hard_plot(n, seed=1) for n in rare[1])
     assert sum(FIRST_TANGLED <= n < FIRST_HARD for n in found) in (39, 40)
+    later = list(stories.take(100))
+    assert not set(later) & set(found)
+    assert (max(later) < FIRST_HARD, sum(n >= FIRST_TANGLED for n in later)) == (True, 50)
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

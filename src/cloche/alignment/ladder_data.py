@@ -74,22 +74,23 @@ def write_ladder_data(
     """Write so many stories for each purpose; each purpose has stories of its own.
 
     `tangled` is the share of stories with questions that are easily answered wrong, see
-    `is_tangled`: all others would be answered right long before. `hard` is the share of those
-    with one of the plots that are understood last, see `has_hard_plot`. What is measured has the
-    stories' own mixture.
+    `is_tangled`: all others would be answered right long before. `hard` is, of the careful
+    conversations and of the rankings, the share with one of the plots that are understood last, see
+    `has_hard_plot`; the others are tangled in their own share. What is measured has the stories'
+    own mixture.
     The held-out ones are of the part of the stories that no stage is given. `mixed_up` is the share
     of wrong answers where hasty records can be wrong: see `hasty_conversation`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     which: dict[str, Any] = {"seed": SEED, "language": language}
-    stories = _Stories(which, tangled=tangled, hard=hard)
+    stories = _Stories(which, tangled=tangled)
     text = folder / "stories.txt"
     told = (story(n, **which).text for n in islice(stories.plain, texts))
     text.write_text("\n\n".join(told) + "\n", encoding="utf-8")
-    converse = (story_conversation(n, **which) for n in stories.take(conversations))
+    converse = (story_conversation(n, **which) for n in stories.take(conversations, hard=hard))
     mistaken = (hasty_conversation(n, share=mixed_up, **which) for n in stories.take(hasty))
     prefer = (story_preferences(n, **which) for n in stories.take(preferences))
-    ranked = (record for n in stories.take(rankings) for record in _rankings(n, which))
+    ranked = (record for n in stories.take(rankings, hard=hard) for record in _rankings(n, which))
     ask = (record for n in stories.take(prompts) for record in stories_to_ask(1, first=n, **which))
     held: dict[str, Any] = {"seed": HELD_OUT_SEED, "language": language, "part": "held_out"}
     return LadderData(
@@ -111,24 +112,26 @@ def write_ladder_data(
 class _Stories:
     """Indices of stories, none given twice."""
 
-    def __init__(self, which: dict[str, Any], *, tangled: float, hard: float) -> None:
+    def __init__(self, which: dict[str, Any], *, tangled: float) -> None:
         self.plain = count()
-        self._rare = (
-            (hard, (n for n in count(FIRST_HARD) if has_hard_plot(n, seed=which["seed"]))),
-            (tangled, (n for n in count(FIRST_TANGLED) if is_tangled(n, **which))),
-        )
+        self._hard = (n for n in count(FIRST_HARD) if has_hard_plot(n, seed=which["seed"]))
+        self._tangled = (n for n in count(FIRST_TANGLED) if is_tangled(n, **which))
+        self._share = tangled
 
-    def take(self, number: int) -> Iterator[int]:
-        """So many, the rare ones among them evenly spread."""
-        due = [0.0 for _ in self._rare]
+    def take(self, number: int, *, hard: float = 0.0) -> Iterator[int]:
+        """So many, evenly spread among them a share of hard ones, and tangled ones among the others
+        in their own share.
+        """
+        rare = ((hard, self._hard), (self._share * (1.0 - hard), self._tangled))
+        due = [0.0 for _ in rare]
         for _ in range(number):
-            due = [before + share for before, (share, _) in zip(due, self._rare, strict=True)]
-            chosen = next((place for place, owed in enumerate(due) if owed >= 1.0), None)
+            due = [before + share for before, (share, _) in zip(due, rare, strict=True)]
+            chosen = next((place for place, owed in enumerate(due) if owed >= 1.0 - 1e-9), None)
             if chosen is None:
                 yield next(self.plain)
             else:
                 due[chosen] -= 1.0
-                yield next(self._rare[chosen][1])
+                yield next(rare[chosen][1])
 
 
 def _pair(pair: PreferencePair) -> dict[str, Any]:
