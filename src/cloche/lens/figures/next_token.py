@@ -3,6 +3,8 @@
 import math
 from typing import Any
 
+from rich.cells import cell_len
+
 from cloche.lens.figures.tokens import shortened
 from cloche.lens.next_token import NextTokenView, Stage
 from cloche.lens.wording import Language, Words
@@ -10,6 +12,10 @@ from cloche.plots.canvas import Theme, dress, name_axes, name_ticks, new_figure,
 
 BARS = 60
 """Tokens that are drawn; the others are in the bar of the rest."""
+_CELL_INCHES = 0.105
+"""Of a title: a letter, or half a Chinese character."""
+_TITLE_CELLS = 26
+"""Of a title without its prompt, in either language."""
 
 _CHINESE = {
     "The next token after “{prompt}”": "“{prompt}”之后的下一个词元",
@@ -35,10 +41,12 @@ def make_figure(view: NextTokenView, lang: Language, theme: Theme) -> Any:
     shown = _shown(view)
     names = [shortened(view.tokens[column].text, longest=18) for column in shown]
     count = len(view.stages)
-    prompt = shortened("".join(piece.text for piece in view.prompt), longest=20 + 10 * count)
+    width = 2.4 + 2.3 * count
+    told = view.provenance.text or "".join(piece.text for piece in view.prompt)
+    prompt = _end_of(" ".join(told.split()), cells=round(width / _CELL_INCHES) - _TITLE_CELLS)
     figure = new_figure(
         theme,
-        width=2.4 + 2.3 * count,
+        width=width,
         height=1.9 + 0.27 * (len(shown) + 1),
         title=words("The next token after “{prompt}”", prompt=prompt),
     )
@@ -57,6 +65,15 @@ def make_figure(view: NextTokenView, lang: Language, theme: Theme) -> Any:
     for axes in panels:
         axes.tick_params(axis="y", length=0)
     return figure
+
+
+def _end_of(text: str, *, cells: int) -> str:
+    """The last words before the next token, in so many columns."""
+    if cell_len(text) <= cells:
+        return text
+    while text and cell_len(text) > cells - 1:
+        text = text[1:]
+    return f"…{text}"
 
 
 def _shown(view: NextTokenView) -> list[int]:
