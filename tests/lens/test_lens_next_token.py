@@ -1,16 +1,19 @@
 """The view of the next token: each step of sampling, and the pick of the engine."""
 
+import io
 import json
 import math
 
 import pytest
 import torch
+from rich.console import Console
 from text_models import broken, printed, random_lm, words_of
 
 from cloche.errors import RequestError, SettingError
 from cloche.generation.sampling import filter_logits
 from cloche.lens.drawing import figure
 from cloche.lens.next_token import see_next_token
+from cloche.lens.rendering import render
 from cloche.text.characters import CharacterTokenizer
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz ,.\n"
@@ -190,3 +193,15 @@ def test_a_great_many_tokens_are_drawn_as_the_rest_but_for_the_pick(lm, monkeypa
     assert names[4] == pick.token.text
     shown = sum(patch.get_width() for patch in drawn.axes[0].patches)
     assert shown == pytest.approx(1.0, abs=1e-5)
+
+
+@pytest.mark.parametrize(("columns", "bars"), [(140, True), (80, False)])
+def test_a_narrow_terminal_loses_bars_and_no_token(lm, columns, bars):
+    view = see_next_token(lm, PROMPT, temperature=0.8, top_k=3, top_p=0.9, min_p=0.01, seed=1)
+    console = Console(width=columns, record=True, file=io.StringIO())
+    console.print(render(view))
+    shown = console.export_text()
+    assert all(word in shown for word in ("token", "tokens kept", "entropy (nats)"))
+    assert all(f" {piece.text}" in shown for piece in view.tokens)
+    assert ("█" in shown) == bars
+    assert "…" not in shown.replace("… ", "")

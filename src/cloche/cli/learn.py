@@ -98,9 +98,11 @@ def _list(command: Learn) -> None:
 def _print(lesson: "Lesson", command: Learn, given: "Given") -> None:
     from rich.console import Console
 
+    from cloche.lessons.needs import require_needs
     from cloche.lessons.running import run_lesson
     from cloche.lessons.terminal import print_lesson
 
+    require_needs(lesson, given)  # before a line of it is printed
     print_lesson(
         lesson,
         run_lesson(lesson, given),

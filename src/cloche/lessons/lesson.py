@@ -79,7 +79,7 @@ def find_lesson(name: str) -> Lesson:
     if name in names:
         return read_lesson(_pages() / name)
     near = difflib.get_close_matches(name.lower(), names, n=1)
-    meant = f"; did you mean {near[0]}?" if near else ""
+    meant = f"; did you mean {near[0]}?" if near else "."
     raise SettingError(f"there is no lesson {name!r}{meant} `cloche learn` lists all {len(names)}")
 
 

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cloche.lens.next_token import NextTokenView, Stage
+from cloche.lens.terminal.fitting import Fitting
 from cloche.lens.wording import Language, Words
 
 BAR = 10
@@ -39,6 +40,7 @@ _CHINESE = {
     ),
 }
 _PROMPT_TOKENS = 24
+_TOKEN_CELLS = 16
 
 
 def make_rendering(view: NextTokenView, lang: Language) -> RenderableType:
@@ -46,8 +48,11 @@ def make_rendering(view: NextTokenView, lang: Language) -> RenderableType:
     words = Words(_CHINESE, lang)
     shown = [piece.text for piece in view.prompt[-_PROMPT_TOKENS:]]
     prompt = ("… " if len(view.prompt) > len(shown) else "") + " ".join(shown)
+    tables = [_table(view, words, bars=bars) for bars in (True, False)]
     return Group(
-        Text(words("after: {prompt}", prompt=prompt)), _table(view, words), _pick(view, words)
+        Text(words("after: {prompt}", prompt=prompt)),
+        Fitting(tables, whole=True),
+        _pick(view, words),
     )
 
 
@@ -63,18 +68,22 @@ def _percent(probability: float) -> str:
     return "NaN" if math.isnan(probability) else f"{probability:.2%}"
 
 
-def _table(view: NextTokenView, words: Words) -> Table:
+def _table(view: NextTokenView, words: Words, *, bars: bool) -> Table:
+    def show(probability: float) -> Text:
+        return _bar(probability, longest=BAR if bars else 0)
+
     table = Table(box=box.SIMPLE)
-    table.add_column(words("token"), overflow="fold")
+    table.add_column(words("token"), no_wrap=True, min_width=_TOKEN_CELLS)
     for stage in view.stages:
-        table.add_column(_stage_title(stage, words), no_wrap=True)
+        title = _stage_title(stage, words)
+        table.add_column(title if bars else title.replace(" ", "\n"), no_wrap=True)
     picked = None if view.pick is None else view.pick.token.id
     for column, piece in enumerate(view.tokens):
         mark = "▶ " if piece.id == picked else "  "
         values = view.probabilities.values[:, column].tolist()
         style = "bold" if piece.id == picked else ""
-        table.add_row(Text(mark + piece.text, style=style), *map(_bar, values))
-    table.add_row(f"  {words('all others')}", *(_bar(stage.rest) for stage in view.stages))
+        table.add_row(Text(mark + piece.text, style=style), *map(show, values))
+    table.add_row(f"  {words('all others')}", *(show(stage.rest) for stage in view.stages))
     table.add_section()
     rows = (
         ("tokens kept", [f"{stage.kept:,}" for stage in view.stages]),
@@ -87,12 +96,12 @@ def _table(view: NextTokenView, words: Words) -> Table:
     return table
 
 
-def _bar(probability: float) -> Text:
+def _bar(probability: float, *, longest: int) -> Text:
     if math.isnan(probability):
         return Text("NaN")
     if probability == 0.0:
         return Text("–", style="dim")
-    whole, part = divmod(round(probability * BAR * 8), 8)
+    whole, part = divmod(round(probability * longest * 8), 8)
     bar = "█" * whole + ("", *"▏▎▍▌▋▊▉")[part]
     return Text(f"{_percent(probability):>7} ").append(bar, style="green")
 

@@ -1,11 +1,14 @@
 """The residual stream in the terminal: what each layer would say after the text, and how sure."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from rich.console import Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
 from cloche.lens.residual import NO_TOKEN, ResidualView
+from cloche.lens.terminal.fitting import Fitting
 from cloche.lens.wording import Language, Words
 
 WORDS = {
@@ -25,25 +28,17 @@ WORDS = {
         "个位置的中位数"
     ),
 }
+_NAMES = ("layer", "norm", "attention adds", "MLP adds", "KL (nats)", "rank")
+_FEWER = ("layer", "norm", "KL (nats)", "rank")
+_FEWEST = ("layer", "KL (nats)")
+_SAID_CELLS = 30
+"""Of what a place would say: two or three tokens."""
 
 
 def make_rendering(view: ResidualView, lang: Language) -> RenderableType:
     """A line for the embedding and for each layer."""
     words = Words(WORDS, lang)
-    grid = Grid(box=None, header_style="bold")
-    for name in ("layer", "norm", "attention adds", "MLP adds", "KL (nats)", "rank"):
-        grid.add_column(words(name), justify="right", no_wrap=True)
-    grid.add_column(words("likeliest next"))  # the one that gives way where all do not fit
-    for place, name in enumerate(view.places):
-        added = (view.attention_norms, view.mlp_norms)
-        grid.add_row(
-            words(name) if place == 0 else name,
-            _median(view.norms.values[place]),
-            *("" if place == 0 else _median(each.values[place - 1]) for each in added),
-            _median(view.divergence.values[place]),
-            _median(view.actual_rank.values[place, _followed(view)], ".0f"),
-            _likeliest(view, place),
-        )
+    grids = [_grid(view, words, names) for names in (_NAMES, _FEWER, _FEWEST)]
     note = words(
         "likeliest next: after the last token, {token}, by the final norm and head; KL: from the "
         "final prediction; rank: of what did come next; both are medians of the last {seen} "
@@ -52,7 +47,27 @@ def make_rendering(view: ResidualView, lang: Language) -> RenderableType:
         all=len(view.pieces),
         seen=len(view.positions),
     )
-    return Group(grid, Text(note, style="dim"))
+    return Group(Fitting(grids), Text(note, style="dim"))
+
+
+def _grid(view: ResidualView, words: Words, names: Sequence[str]) -> Grid:
+    """These columns, and what each place would say."""
+    grid = Grid(box=None, header_style="bold")
+    for name in names:
+        grid.add_column(words(name), justify="right", no_wrap=True)
+    grid.add_column(words("likeliest next"), min_width=_SAID_CELLS)  # gives way, but not wholly
+    for place, name in enumerate(view.places):
+        told = {
+            "layer": words(name) if place == 0 else name,
+            "norm": _median(view.norms.values[place]),
+            "KL (nats)": _median(view.divergence.values[place]),
+            "rank": _median(view.actual_rank.values[place, _followed(view)], ".0f"),
+        }
+        added = {"attention adds": view.attention_norms, "MLP adds": view.mlp_norms}
+        for kind, norms in added.items():
+            told[kind] = "" if place == 0 else _median(norms.values[place - 1])
+        grid.add_row(*(told[name] for name in names), _likeliest(view, place))
+    return grid
 
 
 def _followed(view: ResidualView) -> list[int]:
@@ -64,7 +79,7 @@ def _median(values: np.ndarray, form: str = ".2f") -> str:
     if not values.size:
         return "–"
     middle = float(np.median(values))
-    return "NaN" if np.isnan(middle) else f"{middle:{form}}"
+    return "NaN" if np.isnan(middle) else f"{middle:{form}}".replace("-0.00", "0.00")
 
 
 def _likeliest(view: ResidualView, place: int) -> Text:
