@@ -94,10 +94,10 @@ def _print_code(cell: Cell, console: Console) -> None:
     if cell.folded:
         console.print(Text(f"# {cell.name} …", style="dim"))
     else:
-        code = Syntax(
-            cell.code, "python", theme="ansi_dark", background_color="default", word_wrap=True
-        )
-        console.print(Padding(code, (0, 0, 0, 4)))
+        highlighter = Syntax("", "python", theme="ansi_dark", background_color="default")
+        for line in highlighter.highlight(cell.code.rstrip()).split("\n"):
+            # never wrapped here: what is copied out of the terminal is the code
+            console.print(Text("    ").append_text(line), soft_wrap=True)
 
 
 def _print_outputs(
