@@ -127,6 +127,8 @@ def command_of(kind: Kind, places: Mapping[str, Path]) -> list[str]:
     """The command of this tuning, that goes on where it can; --out follows."""
     words = [*CLOCHE, *kind.verb, str(places[kind.base]), str(places[kind.data]), "--resume"]
     options = {**COMMON, **kind.options}
+    if kind.verb[-1] == "reward":  # what scores writes nothing
+        del options["train.sample-tokens"]
     if kind.data == "text":
         options |= {"replay.sources": places["text"], "replay.share": 0.3, "tune.context": 64}
     return [*words, *options_of(options)]
