@@ -239,8 +239,9 @@ def test_settings_that_scores_have_no_place_for_are_told_at_once(tmp_path, base,
     }
     with pytest.raises(SettingError, match=r"(?s)use lora.*epochs.*z-loss.*center"):
         align_reward(base, choices, out=tmp_path / "x", options=options, listeners=[])
-    for together in (0, 3):
-        options = OPTIONS | {"align.together": together}
+    unsaid = {name: value for name, value in OPTIONS.items() if name != "train.batch"}
+    for given, together in ((OPTIONS, 0), (OPTIONS, 3), (unsaid, 3)):
+        options = given | {"align.together": together}
         with pytest.raises(SettingError, match=r"align\.together"):
             align_reward(base, choices, out=tmp_path / "x", options=options, listeners=[])
 

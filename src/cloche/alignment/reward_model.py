@@ -11,11 +11,23 @@ import torch
 from torch import Tensor, nn
 
 from cloche.alignment.reward_model_data import HeldGroups, ScoredText, read_groups
-from cloche.alignment.reward_model_options import REWARD_EPOCHS, REWARD_RATES, RewardOptions
+from cloche.alignment.reward_model_options import (
+    REWARD_EPOCHS,
+    REWARD_RATES,
+    RewardOptions,
+    together_problems,
+)
 from cloche.alignment.reward_model_report import RewardReport, measure_rewards
 from cloche.alignment.scoring import RankedAnswers, RankedBatch, RankedGroup, lay_out_groups
 from cloche.data.example_order import Order
-from cloche.errors import CheckpointError, RequestError, RunError, TextError
+from cloche.errors import (
+    CheckpointError,
+    RequestError,
+    RunError,
+    SettingError,
+    TextError,
+    join_problems,
+)
 from cloche.model.lora import add_lora, merge_lora
 from cloche.model.scorer import Scorer, make_scorer
 from cloche.planning.flops import flops_per_token
@@ -183,6 +195,8 @@ def _prepare(options: RewardOptions, telling: Telling) -> Tuning:
         epochs=options.align.epochs or REWARD_EPOCHS,
         rate=REWARD_RATES[options.method.method],
     )
+    if problems := together_problems(options.align.together, train):  # of the batch chosen now
+        raise SettingError(join_problems(problems))
     train = replace(train, sample_tokens=0)  # what scores writes nothing
     align = replace(options.align, context=context, epochs=None)
     lora = with_alpha(options.method, options.lora)

@@ -75,13 +75,18 @@ class RewardOptions:
             )
         if self.align.epochs is not None and self.train.steps is not None:
             found.append("align.epochs and train.steps both say how long to train: give one")
-        batch, parts = self.train.batch, self.train.accumulate
-        if batch is not None and batch % (max(1, self.align.together) * parts):
-            found.append(
-                f"align.together {self.align.together} must divide the records of a part of the "
-                f"batch: train.batch is {batch} in {parts}"
-            )
+        found.extend(together_problems(self.align.together, self.train))
         found.extend(scoring_problems(self.train))
         for section in (self.align, self.method, self.lora, self.data, self.train):
             found.extend(section.problems())
         return found
+
+
+def together_problems(together: int, train: TrainOptions) -> list[str]:
+    """What is wrong with a batch, where it is known, that is to hold so many records together."""
+    if train.batch is None or train.batch % (max(1, together) * train.accumulate) == 0:
+        return []
+    return [
+        f"align.together {together} must divide the records of a part of the batch: train.batch is "
+        f"{train.batch} in {train.accumulate}"
+    ]

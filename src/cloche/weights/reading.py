@@ -16,7 +16,7 @@ from cloche.errors import CheckpointError
 from cloche.model.config import ModelConfig
 from cloche.weights.folder import CONFIG, WEIGHTS, WEIGHTS_INDEX, read_json
 from cloche.weights.layouts.layout import HEAD, Names
-from cloche.weights.tensors import StoredTensor, read_each, read_headers, refuse_pickle
+from cloche.weights.tensors import StoredTensor, read_each, read_headers, refuse_pickle, same_bits
 
 EMBEDDING = "embed_tokens.weight"
 FLOATS = ("F64", "F32", "F16", "BF16")
@@ -227,13 +227,18 @@ def _tie(filled: dict[str, Tensor], weights: Weights, *, embedding: str) -> None
     head = filled.pop(HEAD, None)
     if EMBEDDING not in filled and head is not None:
         filled[EMBEDDING] = head
-    elif head is not None and not torch.equal(head.nan_to_num(), filled[EMBEDDING].nan_to_num()):
+    elif head is not None and not _alike(head, filled[EMBEDDING]):
         raise CheckpointError(
             f"{weights.source} holds {HEAD} and {embedding}, which differ, and its {CONFIG} "
             f"says that they are one (tie_word_embeddings). Set that to false there, or "
             "take another copy of the model"
         )
     filled[HEAD] = filled[EMBEDDING]
+
+
+def _alike(first: Tensor, second: Tensor) -> bool:
+    """Equal, a NaN to the same NaN."""
+    return torch.equal(first, second) or same_bits(first, second)
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -45,7 +45,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
         raise CheckpointError(f"{path} does not hold the tensors just written to it")
     for names in _in_groups(on_cpu):
         for name, kept in _read_some(path, names):
-            if not _same_bits(kept, on_cpu[name]):
+            if not same_bits(kept, on_cpu[name]):
                 raise CheckpointError(f"{path} does not hold {name} as just written to it")
 
 
@@ -94,7 +94,7 @@ def refuse_pickle(path: Path) -> None:
         )
 
 
-def _same_bits(first: Tensor, second: Tensor) -> bool:
+def same_bits(first: Tensor, second: Tensor) -> bool:
     """Equal in shape, dtype and every bit (NaN equals itself here)."""
     if first.shape != second.shape or first.dtype != second.dtype:
         return False
