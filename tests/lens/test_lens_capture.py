@@ -2,10 +2,17 @@
 
 import pytest
 import torch
-from attention_models import FAMILIES, tiny_lm, tiny_translator
+from attention_models import FAMILIES, TEXT, tiny_lm, tiny_translator
 
 from cloche.errors import RequestError
-from cloche.lens.capture import capture, capture_translation, ending_in, require_decoder
+from cloche.lens import see_attention, see_next_token, see_residual, see_two
+from cloche.lens.capture import (
+    capture,
+    capture_translation,
+    ending_in,
+    read_once,
+    require_decoder,
+)
 
 IDS = [3, 1, 4, 1, 5, 9, 2, 6]
 STEPS = ("queries", "keys", "values", "scores", "masked_scores", "weights", "gathered")
@@ -48,6 +55,33 @@ def test_only_what_is_wanted_is_kept(tmp_path):
     lm = tiny_lm(tmp_path, heads=2)
     told = capture(lm, IDS, wanted=ending_in("attention.weights", "norm")).numbers
     assert set(told) == {"layers.0.attention.weights", "layers.1.attention.weights", "norm"}
+
+
+def see_some(lm):
+    text = TEXT
+    return [
+        see_attention(lm, text),
+        see_attention(lm, text, layer=1, head=0),
+        see_residual(lm, text, positions=None),
+        see_next_token(lm, text),
+        see_two(lm, lm, text),
+    ]
+
+
+@pytest.mark.parametrize(("most", "forwards"), [(10**6, 2), (0, 8)])
+def test_views_of_one_text_share_its_forward(tmp_path, monkeypatch, most, forwards):
+    monkeypatch.setattr("cloche.lens.capture.MOST_SHARED", most)
+    lm = tiny_lm(tmp_path, heads=2)
+    apart = [view.to_json() for view in see_some(lm)]
+    counted = []
+    lm.model.register_forward_hook(lambda *_: counted.append(1))
+    with read_once():
+        together = [view.to_json() for view in see_some(lm)]
+    assert len(counted) == forwards  # of the text, and of what induction is measured on
+    assert together == apart
+    capture(lm, IDS)
+    capture(lm, IDS)
+    assert len(counted) == forwards + 2
 
 
 @pytest.mark.parametrize("norm_order", ["pre", "post"])

@@ -10,6 +10,7 @@ from typing import Any
 _PLACES = {
     "animate": "cloche.lens.over_time_animation",
     "draw": "cloche.lens.drawing",
+    "read_once": "cloche.lens.capture",
     "render": "cloche.lens.rendering",
     "see_attention": "cloche.lens.attention",
     "see_embeddings": "cloche.lens.embeddings",

@@ -2,9 +2,13 @@
 
 The ordinary model tells them as they arise (`record` of its forward), so there is no second model;
 and it takes the same path as when nobody watches, so the logits are the same bit by bit.
+
+Several views of one text can share one forward: see `read_once`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +22,8 @@ from cloche.model.seq2seq import EncoderDecoder
 from cloche.run import LM
 
 Wanted = Callable[[str], bool]
+MOST_SHARED = 2**26
+"""Numbers of attention that are kept, of one text, for views that share its forward."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,14 +50,49 @@ def ending_in(*names: str) -> Wanted:
     return lambda name: any(name == end or name.endswith("." + end) for end in names)
 
 
-@torch.no_grad()
+@contextmanager
+def read_once() -> Iterator[None]:
+    """Inside, views of the same model and text share one forward, with all the numbers of it.
+
+    Texts whose numbers are too many are read for each view, as outside. A model must not change
+    meanwhile.
+    """
+    token = _shared.set({})
+    try:
+        yield
+    finally:
+        _shared.reset(token)
+
+
 def capture(lm: LM, ids: Sequence[int], *, wanted: Wanted = everything) -> Capture:
-    """The numbers of one forward over `ids` whose names are `wanted`.
+    """The numbers of one forward over `ids` whose names are `wanted`; inside `read_once`, of all.
 
     Where no table of attention is, none is written out, and a long text takes little memory.
     RequestError for a text without a token, or longer than the context.
     """
     check_length(lm, ids)
+    shared, key = _shared.get(), (id(lm), tuple(ids))
+    if shared is None or 3 * lm.config.layers * lm.config.heads * len(ids) ** 2 > MOST_SHARED:
+        return _read(lm, ids, wanted)
+    if key not in shared:
+        shared[key] = lm, _read(lm, ids, everything)
+    return shared[key][1]
+
+
+def logits_of_text(lm: LM, ids: Sequence[int]) -> Float[Tensor, "time vocab"]:
+    """`lm.logits` of them, on the CPU; inside `read_once`, of a forward that was shared already."""
+    found = (_shared.get() or {}).get((id(lm), tuple(ids)))
+    return lm.logits(ids).cpu() if found is None else found[1].logits
+
+
+_shared: ContextVar[dict[tuple[int, tuple[int, ...]], tuple[LM, Capture]] | None] = ContextVar(
+    "shared forwards, by model and text", default=None
+)
+"""The model is kept with its numbers: the next one would be given its id."""
+
+
+@torch.no_grad()
+def _read(lm: LM, ids: Sequence[int], wanted: Wanted) -> Capture:
     watches = _watches(wanted, layers=lm.config.layers)
     told = _Told(wanted) if watches else _ToldQuietly(wanted)
     device = next(lm.model.parameters()).device

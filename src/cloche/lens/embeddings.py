@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from cloche.errors import RequestError, SettingError, TokenizerError
 from cloche.lens.vectors import VectorTable, principal_plane
-from cloche.lens.view import Piece, Table, View, printable, provenance_of
+from cloche.lens.view import Piece, Table, View, printable_bytes, provenance_of
 from cloche.model.ngram import NGram
 from cloche.run import LM
 from cloche.text.tokenizer import Tokenizer
@@ -105,15 +105,21 @@ def see_embeddings(
         int((~np.isfinite(norms)).sum()),
         Table(places, ("token", "component")),
         explained,
-        tuple(_neighbourhood(table, each, norms, shown, count=neighbours) for each in ids),
+        tuple(
+            _neighbourhood(each, cosines, norms, shown, count=neighbours)
+            for each, cosines in zip(ids, table.cosines(list(ids), norms), strict=True)
+        ),
         Table(table.vectors(range(table.rows)).numpy(), ("token", "dim")) if numbers else None,
     )
 
 
 def token_texts(tokenizer: Tokenizer) -> tuple[str, ...]:
     """All tokens as people read them; #id for one that no text has."""
-    every = range(tokenizer.vocab_size)
-    return tuple(printable(each, tokenizer) or f"#{each}" for each in every)
+    special = {token_id: name for name, token_id in tokenizer.special_tokens.items()}
+    return tuple(
+        special.get(each) or printable_bytes(tokenizer.token_bytes(each)) or f"#{each}"
+        for each in range(tokenizer.vocab_size)
+    )
 
 
 def find_token(given: str | int, tokenizer: Tokenizer, shown: Sequence[str]) -> int:
@@ -139,15 +145,14 @@ def find_token(given: str | int, tokenizer: Tokenizer, shown: Sequence[str]) -> 
 
 
 def _neighbourhood(
-    table: VectorTable,
     token_id: int,
+    cosines: Float[np.ndarray, " rows"],
     norms: Float[np.ndarray, " rows"],
     shown: tuple[str, ...],
     *,
     count: int,
 ) -> Neighbourhood:
     """The tokens nearest to one, without itself; those that are equally near by their ids."""
-    cosines = table.cosines(token_id, norms)
     cosines[token_id] = np.nan
     order = np.argsort(-cosines, kind="stable")[:count]
     return Neighbourhood(

@@ -24,7 +24,7 @@ from cloche.generation.sampling import (
     keep_top_p,
     pick_likeliest,
 )
-from cloche.lens.capture import check_length
+from cloche.lens.capture import check_length, logits_of_text
 from cloche.lens.view import Piece, Table, View, pieces_of, provenance_of
 from cloche.run import LM
 
@@ -118,7 +118,7 @@ def see_next_token(
     )
     check_length(lm, request.prompt)
     steps = _steps(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
-    logits = lm.logits(request.prompt)[-1:, : lm.tokenizer.vocab_size].cpu()
+    logits = logits_of_text(lm, request.prompt)[-1:, : lm.tokenizer.vocab_size]
     usable, picked = bool(logits.amax().isfinite()), None
     if usable and (seed is not None or temperature == 0.0):
         picked, logits = _write(lm, request)

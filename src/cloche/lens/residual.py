@@ -131,9 +131,9 @@ class _Final:
     """What the model itself says at the positions that are looked at, for all places alike."""
 
     where: list[int]
-    log_probs: Float[Tensor, "row vocab"]
-    """Where the probability is 0, 0 too: nothing is to be added there, whatever is read."""
     probs: Float[Tensor, "row vocab"]
+    surprise: Float[Tensor, " row"]
+    """Sum of p ln p over the tokens."""
     impossible: Tensor | None
     """(row, vocab) bool: where the probability is 0; None where that is nowhere."""
     actual: list[int]
@@ -142,7 +142,7 @@ class _Final:
 
 def _read(model: Decoder, stream: Tensor, final: _Final, *, top: int) -> _Reading:
     """A few positions at a time, so that a large vocabulary takes little memory."""
-    size = max(1, MOST_NUMBERS // 8 // final.log_probs.shape[1])
+    size = max(1, MOST_NUMBERS // 8 // final.probs.shape[1])
     parts = [
         _read_some(logits, final, begin + inner, top=top)
         for begin in range(0, len(final.where), size)
@@ -164,10 +164,11 @@ def _final(told: Capture, seen: Sequence[int]) -> _Final:
     impossible = log_probs.isneginf()
     known = bool(impossible.any())
     actual = [told.ids[position + 1] for position in where if position + 1 < len(told.ids)]
+    probs = log_probs.exp()
     return _Final(
         where,
-        log_probs.masked_fill(impossible, 0.0) if known else log_probs,
-        log_probs.exp(),
+        probs,
+        -torch.special.entr(probs.double()).sum(dim=-1),
         impossible if known else None,
         actual,
     )
@@ -181,28 +182,29 @@ def _in_rows(logits: Tensor, *, rows: int) -> Iterator[tuple[int, Tensor]]:
 def _read_some(logits: Tensor, final: _Final, begin: int, *, top: int) -> _Reading:
     """What the rows from `begin` on say."""
     rows = slice(begin, begin + len(logits))
-    total = logits.logsumexp(dim=-1)
-    broken = ~total.isfinite()
-    apart = final.log_probs[rows] - logits
-    apart += total[:, None]
-    apart *= final.probs[rows]
+    log_probs = logits.log_softmax(dim=-1)  # faster than the sum of exponentials by itself
+    broken = log_probs[:, 0].isnan()  # one number that is none makes all of its row none
+    said = log_probs  # what has no probability adds nothing, whatever is read there
     if final.impossible is not None:
-        apart.masked_fill_(final.impossible[rows], 0.0)
-    found = logits.topk(top, dim=-1)
+        said = log_probs.masked_fill(final.impossible[rows], 0.0)
+    expected = torch.linalg.vecdot(final.probs[rows], said)
+    found = log_probs.topk(top, dim=-1)
     actual_rank = torch.full((len(logits),), float("nan"))
     actual_probability = actual_rank.clone()
     if actual := final.actual[rows]:
         count = len(actual)
         of_actual = logits[:count].gather(-1, torch.tensor(actual)[:, None])
-        ranks = 1.0 + (logits[:count] > of_actual).sum(dim=-1)
+        likelier = np.count_nonzero((logits[:count] > of_actual).numpy(), axis=-1)
+        ranks = torch.from_numpy(1.0 + likelier)
         actual_rank[:count] = ranks.masked_fill(broken[:count], float("nan"))
-        actual_probability[:count] = (of_actual[:, 0] - total[:count]).exp()
+        of_actual = log_probs[:count].gather(-1, torch.tensor(actual)[:, None])
+        actual_probability[:count] = of_actual[:, 0].exp()
     return _Reading(
         found.indices.masked_fill(broken[:, None], NO_TOKEN).numpy(),
-        (found.values - total[:, None]).exp().numpy(),
+        found.values.exp().numpy(),
         actual_rank.numpy(),
         actual_probability.numpy(),
-        apart.sum(dim=-1).numpy(),
+        (final.surprise[rows] - expected).float().numpy(),
     )
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cloche.errors import RequestError
+from cloche.lens.capture import logits_of_text
 from cloche.lens.two_weights import WeightChanges, weight_changes
 from cloche.lens.view import Piece, Provenance, Table, View, pieces_of, provenance_of
 from cloche.run import LM
@@ -83,7 +84,7 @@ def see_two(first: LM, second: LM, text: str, *, top: int = 6) -> TwoView:
             "the two models read this text as different tokens: they must have been trained with "
             "the same tokenizer, and both or neither begin texts with a token of their own"
         )
-    logits = [lm.logits(ids).cpu() for lm in (first, second)]
+    logits = [logits_of_text(lm, ids) for lm in (first, second)]
     compared = [
         _compare(logits[0][begin : begin + ROWS], logits[1][begin : begin + ROWS], shared, top)
         for begin in range(0, len(ids), ROWS)

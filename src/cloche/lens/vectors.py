@@ -3,18 +3,19 @@
 However large a vocabulary is, no more than a few megabytes of vectors are in float32 at once.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.linalg import eigh
 from scipy.sparse.linalg import LinearOperator, eigsh
-from torch import Tensor
+from torch import Tensor, nn
 
-CHUNK = 2**22
-"""Numbers of the table in float32 at a time: 16 MiB."""
+CHUNK = 2**18
+"""Numbers of the table in float32 at a time: 1 MiB, which stays in the processor's cache."""
 WIDEST_SQUARE = 1024
 """Vectors that long or shorter have their covariance written out; of longer ones it is only used.
 """
@@ -26,12 +27,14 @@ TOLERANCE: Any = 1e-5
 class VectorTable:
     """The rows of an embedding, in float32 on the CPU, however they are kept."""
 
-    embedding: torch.nn.Module
+    embedding: nn.Module
     rows: int
 
     @torch.no_grad()
     def vectors(self, ids: range) -> Float[Tensor, "some dim"]:
-        """Those of the ids."""
+        """Those of the ids; not to be written to."""
+        if isinstance(self.embedding, nn.Embedding):  # rows that lie together need no copy
+            return self.embedding.weight.detach()[ids.start : ids.stop].float().cpu()
         device = next(iter(self.embedding.state_dict().values())).device
         return self.embedding(torch.arange(ids.start, ids.stop, device=device)).float().cpu()
 
@@ -57,16 +60,18 @@ class VectorTable:
         return found
 
     def cosines(
-        self, token_id: int, norms: Float[np.ndarray, " rows"]
-    ) -> Float[np.ndarray, " rows"]:
-        """Of all rows with one of them; not-a-number where one of the two has no direction."""
-        found = np.full(self.rows, np.nan)
-        if not norms[token_id] > 0:
+        self, token_ids: Sequence[int], norms: Float[np.ndarray, " rows"]
+    ) -> Float[np.ndarray, "asked rows"]:
+        """Of all rows with some of them; not-a-number where one of two has no direction."""
+        found = np.full((len(token_ids), self.rows), np.nan)
+        if not token_ids:
             return found
-        own = self.vectors(range(token_id, token_id + 1))[0].double() / norms[token_id]
+        asked = torch.cat([self.vectors(range(each, each + 1)) for each in token_ids]).double()
+        own = norms[list(token_ids)]
         for some, vectors in self.portions():
-            products = (vectors.double() @ own).numpy()
-            np.divide(products, norms[some], out=found[some], where=norms[some] > 0)
+            products = (asked @ vectors.double().T).numpy()
+            lengths = own[:, None] * norms[some]
+            np.divide(products, lengths, out=found[:, some], where=lengths > 0)
         return found
 
 
@@ -120,10 +125,11 @@ def _strongest_written_out(
     square = torch.zeros(width, width, dtype=torch.float64)
     for vectors in centred():
         square += (vectors.T @ vectors).double()
-    values, directions = np.linalg.eigh(square.numpy())
+    last = (max(0, width - 2), width - 1)
+    values, directions = eigh(square.numpy(), subset_by_index=last, overwrite_a=True)
     missing = max(0, 2 - width)  # vectors of one number spread along one direction
-    values = np.pad(values[::-1][:2], (0, missing))
-    return values, np.pad(directions[:, ::-1][:, :2], ((0, 0), (0, missing)))
+    values = np.pad(values[::-1], (0, missing))
+    return values, np.pad(directions[:, ::-1], ((0, 0), (0, missing)))
 
 
 class _Square(LinearOperator):

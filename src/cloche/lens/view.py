@@ -16,7 +16,7 @@ from cloche.run import LM
 from cloche.text.tokenizer import Tokenizer
 from cloche.weights.identity import model_hash
 
-_SEEN = {" ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍"}
+_SEEN = str.maketrans({" ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍"})
 
 
 @dataclass(frozen=True)
@@ -110,9 +110,13 @@ def printable(token_id: int, tokenizer: Tokenizer) -> str:
     for name, special in tokenizer.special_tokens.items():
         if special == token_id:
             return name
-    found = tokenizer.token_bytes(token_id)
-    text = found.decode("utf-8", errors="surrogateescape")
-    return "".join(_SEEN.get(each) or _visible(each) for each in text)
+    return printable_bytes(tokenizer.token_bytes(token_id))
+
+
+def printable_bytes(data: bytes) -> str:
+    """The same of a token's bytes."""
+    text = data.decode("utf-8", errors="surrogateescape").translate(_SEEN)
+    return text if text.isprintable() else "".join(map(_visible, text))
 
 
 def _visible(character: str) -> str:
