@@ -5,8 +5,9 @@ import shutil
 
 import pytest
 import torch
-from small_policies import PLAIN, QUICK, files_of, make_base, make_prompts, small_model
+from small_policies import LETTERS, PLAIN, QUICK, files_of, make_base, make_prompts, small_model
 
+from cloche.alignment import ppo
 from cloche.alignment.grpo import align_grpo
 from cloche.alignment.policy_report import before_and_after
 from cloche.alignment.ppo import align_ppo
@@ -33,7 +34,13 @@ def fails_later(prompt, answer, record):
 ALIGN = {"grpo": align_grpo, "ppo": align_ppo}
 SIZES = {
     "grpo": {"align.group": 8, "align.epochs": 2, "rollout.prompts": 4, "train.batch": 16},
-    "ppo": {"rollout.prompts": 16, "align.epochs": 2, "train.batch": 8, "align.kl_target": 3.0},
+    "ppo": {
+        "align.answers": 2,
+        "rollout.prompts": 8,
+        "align.epochs": 2,
+        "train.batch": 8,
+        "align.kl_target": 3.0,
+    },
 }
 LORA = {"method.method": "lora", "lora.rank": 4}
 
@@ -142,6 +149,33 @@ def test_a_step_in_parts_is_the_step_in_one(place, tmp_path):
     assert losses[1] == pytest.approx(losses[3], rel=1e-3, abs=1e-5)
 
 
+def test_ppo_writes_several_answers_to_each_prompt_and_reads_it_once(place, tmp_path, monkeypatch):
+    rounds, make = [], ppo.make_proximal_round
+
+    def make_and_keep(*given):
+        rounds.append(make(*given))
+        return rounds[-1]
+
+    monkeypatch.setattr(ppo, "make_proximal_round", make_and_keep)
+    prompts = tmp_path / "prompts.jsonl"
+    rows = [{"prompt": LETTERS[n] * 3 + LETTERS[:6]} for n in range(8)]
+    prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sizes = {"rollout.prompts": 3, "align.answers": 4, "train.batch": 12, "align.epochs": 1}
+    options = options_of(place, "ppo", **{**sizes, "train.steps": 2})
+    align_ppo(place / "base", prompts, out=tmp_path / "run", options=options, listeners=[])
+    assert [made.number for made in rounds] == [0, 1]
+    for made in rounds:
+        prompts = [tuple(each.ids[~each.learned]) for each in made.examples]
+        answers = [tuple(each.ids[each.learned]) for each in made.examples]
+        groups = [prompts[begin : begin + 4] for begin in range(0, 12, 4)]
+        assert all(len(set(group)) == 1 for group in groups)
+        assert len(set(prompts)) == 3
+        assert len(set(answers[:4])) > 1
+        places = sum(len(each.ids) - 1 for each in made.examples)
+        again = 3 * sum(len(group[0]) - 1 for group in groups)  # but for what the answer begins at
+        assert int((made.batch(range(12)).documents < 12).sum()) == places - again
+
+
 def make_reward_model(folder):
     """Scores a conversation by its last letter alone, more or less."""
     model, _, tokenizer = small_model(seed=3)
@@ -248,6 +282,8 @@ def test_another_reward_file_is_not_gone_on_with(place, tmp_path):
         ("ppo", {"reward": ()}, "say who judges"),
         ("ppo", {"reward_model": "runs/rm"}, "say who judges"),
         ("ppo", {"align.kl": 0.0}, "align.kl 0 stays 0"),
+        ("ppo", {"align.answers": 0}, "align.answers must be at least 1"),
+        ("ppo", {"train.batch": 7}, "train.batch 7 must divide the 16 answers"),
         ("ppo", {"align.trace": 1.5}, "align.trace must be from 0 to 1"),
         ("ppo", {"method.method": "qlora"}, "value model begins as a copy"),
     ],

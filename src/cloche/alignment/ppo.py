@@ -134,9 +134,9 @@ def _prepare(options: PpoOptions, telling: Telling, *, closing: ExitStack) -> Tu
         telling,
         closing,
         judge=reward_model,
-        group=1,
+        group=align.answers,
         epochs=align.epochs,
-        batch=rollout.prompts,
+        batch=rollout.prompts * align.answers,
         keep_start=True,
     )
     train = training.train
@@ -200,7 +200,7 @@ def make_proximal_round(
     """The answers of a round with their advantages and returns; the cost of divergence moves."""
     align, rollout = options.align, options.rollout
     policy = policy_of(model)
-    written = training.write_round(policy, number, prompts=rollout.prompts, count=1)
+    written = training.write_round(policy, number, prompts=rollout.prompts, count=align.answers)
     scores, told = training.judged(written, penalty=rollout.missing_stop_penalty)
     examples = tuple(answer.example() for answer in written.answers)
     temperature = rollout.temperature

@@ -10,6 +10,8 @@ from cloche.alignment.rewards import reward_problems
 class ProximalOptions:
     """How PPO learns from its answers."""
 
+    answers: int = 1
+    """Answers to each prompt of a round. A step that has several of one prompt reads it once."""
     epochs: int = 2
     """Times each answer is learned from."""
     kl: float = 0.05
@@ -35,9 +37,11 @@ class ProximalOptions:
 
     def problems(self) -> list[str]:
         """What cannot be used, one sentence each."""
-        found = []
-        if self.epochs < 1:
-            found.append(f"align.epochs must be at least 1, got {self.epochs}")
+        found = [
+            f"align.{name} must be at least 1, got {value}"
+            for name in ("answers", "epochs")
+            if (value := getattr(self, name)) < 1
+        ]
         for name in ("discount", "trace"):
             if not 0 <= (value := getattr(self, name)) <= 1:
                 found.append(f"align.{name} must be from 0 to 1, got {value}")
