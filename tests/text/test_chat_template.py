@@ -126,6 +126,7 @@ def test_what_ends_an_answer_is_found_from_the_template(shape, stops):
         (PLAIN_ROLES, ()),
         (BRACKETS, ()),
         (preset("alpaca").source, ()),
+        (preset("brief").source, ("<|user|>", "<|end|>", "<|assistant|>")),
     ],
 )
 def test_it_names_the_special_tokens_that_it_needs(source, names):
@@ -208,6 +209,33 @@ def test_the_alpaca_prompt_ends_its_answers_with_the_tokenizers_own_stop():
     )
     asked = shown(chat.prompt_ids(messages[:3], tokenizer()), tokenizer())
     assert "2</s>\n\n### Instruction:\nAgain." in asked
+
+
+def test_the_brief_template_takes_two_tokens_a_message():
+    using = with_special_tokens(tokenizer(), preset("brief").special_tokens())
+    chat = preset("brief")
+    messages = (*talk("Hi", "you", system="Be kind."), Message("user", "a", input="b"))
+    text = "Be kind.<|end|><|user|>Hi<|end|><|assistant|>you<|end|><|user|>a\n\nb<|end|>"
+    assert chat.render(messages) == text
+    ids = chat.prompt_ids(messages, using)
+    assert shown(ids, using) == text + "<|assistant|>"
+    assert sum(id_ in using.special_tokens.values() for id_ in ids) == 8
+    encoded = chat.encode(messages[:3], using)
+    marks = zip(encoded.ids, encoded.answers, strict=True)
+    assert shown(tuple(each for each, answer in marks if answer), using) == "you<|end|>"
+    assert chat.stop_ids(using) == (using.special_tokens["<|end|>"], using.special_ids.eos)
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        (Message("user", "a"), Message("system", "b")),
+        (Message("user", "a"), Message("assistant", "b"), Message("tool", "c")),
+    ],
+)
+def test_the_brief_template_refuses_what_it_has_no_place_for(messages):
+    with pytest.raises(TextError, match=f"not for {messages[-1].role} here"):
+        preset("brief").render(messages)
 
 
 def test_a_system_text_takes_the_place_of_alpacas_first_sentences():

@@ -120,7 +120,7 @@ class Ladder:
         """From a model that tells stories to one that answers, as hasty records have it; and the
         share of its answers that is right.
         """
-        before = self.answers_before(base, data)
+        before = self.answers_before("half", base, data)
         with self.timed() as seconds:
             run = self.tuned("half", base, data.hasty)
         after = answers_of(run, data)
@@ -129,15 +129,16 @@ class Ladder:
 
     def tune(self, base: Path, data: LadderData) -> Path:
         """From a model that tells stories to one that answers as careful records have it."""
-        before = self.answers_before(base, data)
+        before = self.answers_before("tune", base, data)
         with self.timed() as seconds:
             run = self.tuned("tune", base, data.conversations)
         self.add("tune", RIGHT, before, answers_of(run, data), seconds, run=run)
         return run
 
-    def answers_before(self, base: Path, data: LadderData) -> float:
-        """The share of right answers of a model that no tuning has taught the template."""
-        asked = open_base(str(base), may_grow=True, warn=_ignore)
+    def answers_before(self, stage: str, base: Path, data: LadderData) -> float:
+        """The share of right answers of a model that no tuning has taught the stage's template."""
+        template = self.options(stage).get("tune.template", "")
+        asked = open_base(str(base), template=template, may_grow=True, warn=_ignore)
         return right_answers(asked.writer(), asked.template, data)
 
     def tuned(self, stage: str, base: Path, records: Path) -> Path:

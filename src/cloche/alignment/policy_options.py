@@ -39,7 +39,7 @@ class RolloutOptions:
     held_out: int = 64
     """Held-out prompts that are answered at each evaluation, at most."""
     template: str = ""
-    """chatml, alpaca, or a Jinja file; the model's own when not given, chatml where it has none."""
+    """chatml, brief, alpaca, or a Jinja file; when not given the model's own, else chatml."""
 
     def problems(self) -> list[str]:
         """What cannot be used, one sentence each."""

@@ -33,7 +33,7 @@ class PreferenceOptions:
     undesirable_weight: float = 1.0
     """With kto: weight of bad votes."""
     template: str = ""
-    """chatml, alpaca, or a Jinja file; the model's own when not given, chatml where it has none."""
+    """chatml, brief, alpaca, or a Jinja file; when not given the model's own, else chatml."""
     context: int | None = None
     """Longest prompt with answer in tokens, longer ones are cut; the model's when not given."""
     epochs: float | None = None

@@ -29,7 +29,7 @@ class RewardLossOptions:
     """Records of the file, one behind the other, that are learned in the same batch, such as the
     questions about one text: what they begin with alike is read once. It divides the batch."""
     template: str = ""
-    """chatml, alpaca, or a Jinja file; the model's own when not given, chatml where it has none."""
+    """chatml, brief, alpaca, or a Jinja file; when not given the model's own, else chatml."""
     context: int | None = None
     """Longest prompt with answer in tokens; groups with a longer one are left out. The model's
     context when not given."""

@@ -164,7 +164,7 @@ class ChatTemplate:
 
 
 def preset(name: str) -> ChatTemplate:
-    """The template of that name: chatml or alpaca. Raises SettingError."""
+    """The template of that name: chatml, brief or alpaca. Raises SettingError."""
     if name not in PRESETS:
         raise SettingError(f"there is no chat template {name!r}; there are {', '.join(PRESETS)}")
     return ChatTemplate(PRESETS[name], name=f"the {name} template")

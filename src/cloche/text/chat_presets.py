@@ -3,7 +3,8 @@
 ChatML is what OpenAI published and Qwen, SmolLM and others use. The Alpaca prompt is that of
 Stanford's Alpaca (https://github.com/tatsu-lab/stanford_alpaca) in the shape in which textbooks on
 building a language model use it: one wording with and without an input, the answer on a line of its
-own. A system text takes the place of its first sentences.
+own. A system text takes the place of its first sentences. Brief is our own: a token for each role,
+and nothing else, where ChatML costs a small tokenizer ten tokens a message.
 """
 
 CHATML = """\
@@ -36,5 +37,18 @@ ALPACA = """\
 {%- if add_generation_prompt -%}{{- '\\n\\n### Response:\\n' -}}{%- endif -%}
 """
 
-PRESETS = {"chatml": CHATML, "alpaca": ALPACA}
+BRIEF = """\
+{%- for message in messages -%}
+{%- if message.role in ('user', 'assistant') -%}
+{{- '<|' + message.role + '|>' -}}
+{%- elif message.role != 'system' or not loop.first -%}
+{{- raise_exception('the brief template has a place for user, assistant and one system text at '
+    + 'the beginning, not for ' + message.role + ' here') -}}
+{%- endif -%}
+{{- message.content + '<|end|>' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<|assistant|>' -}}{%- endif -%}
+"""
+
+PRESETS = {"chatml": CHATML, "alpaca": ALPACA, "brief": BRIEF}
 """The presets by name."""

@@ -13,12 +13,11 @@ from cloche.model.config import ModelConfig
 from cloche.model.decoder import Decoder
 from cloche.run import LM, load
 from cloche.text.chat import ChatTemplate, preset
+from cloche.text.chat_presets import PRESETS
 from cloche.text.extending import with_special_tokens
 from cloche.text.tokenizer import SpecialIds, Tokenizer
 from cloche.weights.identity import model_hash
 from cloche.weights.prompting import load_chat_template, load_special_ids
-
-PRESETS = ("chatml", "alpaca")
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ class InstructOptions:
     """What of a conversation is learned, and how it is laid out."""
 
     template: str = ""
-    """chatml, alpaca, or a Jinja file; the model's own when not given, chatml where it has none."""
+    """chatml, brief, alpaca, or a Jinja file; when not given the model's own, else chatml."""
     loss: Literal["answers", "last", "all"] = "answers"
     """Learn all answers, only the last of each conversation, or every token."""
     context: int | None = None
