@@ -200,6 +200,18 @@ def test_a_mistake_is_one_message_that_says_what_there_is(arguments, said, book,
     assert found.err.count("\n") == 1
 
 
+def test_a_text_without_quotes_is_told_what_it_lacks(book, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["lens", book, "tokens", "Once", "upon", "a"])
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("cloche: not expected here: upon a. A text or path of several words")
+    with pytest.raises(SystemExit) as caught:
+        main(["lens", book, "residual", "Once", "--positons", "3"])
+    assert caught.value.code == 2
+    assert "--positions" in capsys.readouterr().err  # what was meant, probably
+
+
 def test_the_view_in_the_place_of_the_run_is_told(lens):
     assert "the run comes first, as in cloche lens RUN tokens." in lens("tokens", "the").err
 

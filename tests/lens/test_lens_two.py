@@ -10,6 +10,7 @@ import pytest
 import torch
 from attention_models import TEXT, tiny_lm
 from rich.console import Console
+from text_models import printed
 
 from cloche.errors import RequestError
 from cloche.lens.drawing import figure
@@ -182,6 +183,24 @@ def test_the_picture_and_the_terminal_show_the_numbers(first, second, text):
     said = console.export_text()
     assert f"{view.divergence.values[0]:.3f}" in said
     assert "layers.1.mlp.up_proj" in said
+
+
+@pytest.mark.parametrize(
+    ("lang", "said"), [("en", "weights differs: they are one model"), ("zh", "两者是同一模型")]
+)
+def test_a_model_against_itself_is_told(first, lang, said):
+    shown = printed(see_two(first, first, TEXT), lang=lang)
+    assert said in shown
+    assert "mlp.up_proj" not in shown
+
+
+def test_models_without_a_weight_in_common_get_no_table_of_weights(first, tmp_path):
+    other = tiny_lm(tmp_path, family="bigram")
+    view = see_two(first, other, TEXT)
+    assert view.weights.kinds == []
+    shown = printed(view)
+    assert "weights could not be compared" in shown
+    assert "changed most" not in shown
 
 
 def test_a_bigram_is_compared_too(tmp_path):

@@ -1,11 +1,14 @@
 """Turns a command's arguments into its dataclass, by tyro; the dataclass is the option list."""
 
 import inspect
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, fields
 from typing import Any, TypeVar
 
 import tyro
+
+from cloche.cli.processes import USER_ERROR
 
 Command = TypeVar("Command")
 
@@ -15,14 +18,23 @@ def parse(
 ) -> Command:
     """The command filled from `arguments`; prints help or tyro's own error and exits otherwise."""
     given: dict[str, Any] = {} if default is None else {"default": default}
-    return tyro.cli(
-        command,
-        args=list(arguments),
-        prog=prog,
-        description=inspect.cleandoc(command.__doc__ or ""),
-        config=(tyro.conf.FlagCreatePairsOff,),
-        **given,
+    given |= {
+        "args": list(arguments),
+        "prog": prog,
+        "description": inspect.cleandoc(command.__doc__ or ""),
+        "config": (tyro.conf.FlagCreatePairsOff,),
+    }
+    found, unknown = tyro.cli(command, return_unknown_args=True, **given)
+    if not unknown:
+        return found
+    if any(word.startswith("-") for word in unknown):
+        tyro.cli(command, **given)  # names the options that are near
+    print(
+        f"cloche: not expected here: {' '.join(unknown)}. A text or path of several words stands "
+        f"in quotes; {prog} --help names what can be given",
+        file=sys.stderr,
     )
+    raise SystemExit(USER_ERROR)
 
 
 def changed_options(command: Any, names: Iterable[str]) -> list[str]:

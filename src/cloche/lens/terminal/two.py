@@ -26,6 +26,7 @@ CHINESE = {
     "weights that changed most": "变化最大的权重",
     "weight": "权重",
     "of {count} weights, ||W2 − W1|| / ||W1||": "共 {count} 个权重，||W2 − W1|| / ||W1||",
+    "none of {count} weights differs: they are one model": "{count} 个权重全同：两者是同一模型",
     "{count} weights could not be compared: {names}": "{count} 个权重无法比较：{names}",
 }
 
@@ -34,7 +35,7 @@ def make_rendering(view: TwoView, lang: Language) -> RenderableType:
     """Two tables: tokens, weights."""
     say = Words(CHINESE, lang)
     parts: list[RenderableType] = [Text(say("second: {run}", run=view.second.place))]
-    parts += [_tokens(view, say), _weights(view.weights, say)]
+    parts += [_tokens(view, say), *_weights(view.weights, say)]
     if apart := view.weights.apart:
         names = ", ".join(apart[:MOST]) + (", …" if len(apart) > MOST else "")
         said = say("{count} weights could not be compared: {names}", count=len(apart), names=names)
@@ -63,11 +64,17 @@ def _tokens(view: TwoView, say: Words) -> Grid:
     return grid
 
 
-def _weights(changes: WeightChanges, say: Words) -> Grid:
+def _weights(changes: WeightChanges, say: Words) -> list[RenderableType]:
+    """The weights that changed most, or why none is listed; nothing where none can be compared."""
     named = dict(changes.outside)
     for (layer, kind), value in np.ndenumerate(changes.by_layer.values):
         named[f"layers.{layer}.{changes.kinds[kind]}"] = float(value)
     known = {name: value for name, value in named.items() if not np.isnan(value)}
+    if not known:
+        return []
+    if not any(known.values()):
+        said = say("none of {count} weights differs: they are one model", count=len(known))
+        return [Text(said)]
     order = sorted(known, key=lambda name: -known[name])[:MOST]
     title = say("weights that changed most")
     grid = Grid(title=title, title_justify="left", box=None, pad_edge=False)
@@ -77,4 +84,4 @@ def _weights(changes: WeightChanges, say: Words) -> Grid:
     )
     for name in order:
         grid.add_row(Text(name), f"{known[name]:.4g}")
-    return grid
+    return [grid]
