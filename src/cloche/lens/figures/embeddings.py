@@ -90,8 +90,9 @@ def _draw_plane(
         write_in(axes, 0.5, 0.5, said, color=theme.ink, ha="center", transform=axes.transAxes)
         return
     few = len(known) <= FEW
-    size, colour = (14, theme.series[0]) if few else (3 if len(known) > 2000 else 8, theme.faint)
-    axes.scatter(*places[known].T, s=size, color=colour, linewidths=0, rasterized=True)
+    size, alpha = (14, 1.0) if few else (4 if len(known) > 2000 else 8, 0.35)  # dense is darker
+    look: dict[str, Any] = {"color": theme.series[0], "alpha": alpha, "linewidths": 0}
+    axes.scatter(*places[known].T, s=size, rasterized=True, **look)
     asked = {each.piece.id for each in view.asked}
     near = [each for each in _nearest(view) if each not in asked]
     for ids, name, marker, own in (

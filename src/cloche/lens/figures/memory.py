@@ -166,6 +166,8 @@ def _draw_distributions(
             label = f"{words('mean')}: {mean:.2f}"
             axes.axvline(mean, color=colour, linestyle=style, lw=1.0, label=label)
     axes.set_xlim(0, top)
+    ticks = [tick for tick in axes.get_xticks() if 0 <= tick < 0.95 * top]
+    name_ticks(axes.xaxis, [*ticks, top], [*(f"{tick:g}" for tick in ticks), f"≥ {top:.1f}"])
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     name_axes(axes, x=words("surprisal (nats)"), y=words("share of tokens"))

@@ -51,13 +51,14 @@ def make_figure(view: NextTokenView, lang: Language, theme: Theme) -> Any:
         title=words("The next token after “{prompt}”", prompt=prompt),
     )
     panels = figure.subplots(1, count, sharey=True, squeeze=False)[0]
+    bars = [_bars(view, number, shown) for number in range(count)]
+    known = [bar for each in bars for bar in each if not math.isnan(bar)]
+    longest = max(known, default=0.0) or 1.0  # one scale: what a step moves is seen as a length
+    picked = _row_of_pick(view, shown)
     for number, (axes, stage) in enumerate(zip(panels, view.stages, strict=True)):
         dress(axes, theme, grid=False)
-        values = view.probabilities.values[number].tolist()
-        bars = [*(values[column] for column in shown), stage.rest]
-        bars[-1] += sum(value for column, value in enumerate(values) if column not in shown)
         absent = "removed" if stage.kept < view.vocab_size else "0"
-        _draw_bars(axes, bars, words, theme, picked=_row_of_pick(view, shown), absent=absent)
+        _draw_bars(axes, bars[number], longest, words, theme, picked=picked, absent=absent)
         name_axes(axes, x=words("probability"), title=_title(stage, words))
         axes.title.set_fontsize(10)
     name_ticks(panels[0].yaxis, range(len(names) + 1), [*names, words("all others")])
@@ -85,6 +86,13 @@ def _shown(view: NextTokenView) -> list[int]:
     return [*range(BARS - 1), row]
 
 
+def _bars(view: NextTokenView, stage: int, shown: list[int]) -> list[float]:
+    """Of the tokens that are drawn, then of all others together."""
+    values = view.probabilities.values[stage].tolist()
+    others = sum(value for column, value in enumerate(values) if column not in shown)
+    return [*(values[column] for column in shown), view.stages[stage].rest + others]
+
+
 def _row_of_pick(view: NextTokenView, shown: list[int]) -> int | None:
     if view.pick is None:
         return None
@@ -94,6 +102,7 @@ def _row_of_pick(view: NextTokenView, shown: list[int]) -> int | None:
 def _draw_bars(
     axes: Any,
     bars: list[float],
+    longest: float,
     words: Words,
     theme: Theme,
     *,
@@ -102,7 +111,6 @@ def _draw_bars(
 ) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    longest = max((bar for bar in bars if not math.isnan(bar)), default=0.0) or 1.0
     axes.set_xlim(0, 1.45 * longest)
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.set_xticks([tick for tick in axes.get_xticks() if tick <= 1.0])

@@ -177,8 +177,10 @@ def _draw_divergence(axes: Any, view: ResidualView, *, theme: Theme, words: Word
     axes.fill_between(places, low, high, color=theme.series[0], alpha=0.25, linewidth=0)
     axes.plot(places, middle, color=theme.series[0])
     dress(axes, theme)
-    ticks = range(-1, len(values) - 1, max(1, len(values) // 6))
-    name_ticks(axes.xaxis, ticks, [words("embedding"), *(str(place) for place in ticks[1:])])
+    every = max(1, len(values) // 6)
+    first = 0 if every == 1 else 2 * every - 1  # room for the name of the embedding
+    ticks = range(first, len(values) - 1, every)
+    name_ticks(axes.xaxis, [-1, *ticks], [words("embedding"), *map(str, ticks)])
     name_axes(
         axes,
         x=words("layer"),
