@@ -10,11 +10,15 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from jaxtyping import Int
 
 from cloche.data.batches import TokensInMemory, windows_at
 from cloche.errors import RequestError, SettingError
 from cloche.lens.view import Piece, Table, View, printable, provenance_of
 from cloche.run import LM
+
+MOST_TOGETHER = 2**24
+"""Probabilities of windows that are read at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,10 +70,9 @@ def see_windows(
     batch = windows_at(
         TokensInMemory(ids, np.asarray([len(ids)]), separated=False), starts, context=context
     )
-    found = [
-        _look(lm, inputs, targets)
-        for inputs, targets in zip(batch.inputs, batch.targets, strict=True)
-    ]
+    together = max(1, MOST_TOGETHER // (context * lm.config.vocab_size))
+    parts = zip(batch.inputs.split(together), batch.targets.split(together), strict=True)
+    found = [looked for part in parts for looked in _look(lm, *part)]
     texts = {int(token): printable(int(token), lm.tokenizer) for token in np.unique(ids)}
     return WindowsView(
         provenance_of(lm, text=text),
@@ -97,17 +100,25 @@ class _Looked:
     likeliest: tuple[Piece | None, ...]
 
 
-def _look(lm: LM, inputs: torch.Tensor, targets: torch.Tensor) -> _Looked:
-    """One window at a time: a large vocabulary times many windows would not fit."""
-    probabilities = lm.logits(inputs.tolist()).softmax(dim=-1).cpu()
-    true = probabilities.gather(1, targets[:, None])[:, 0]
+@torch.no_grad()
+def _look(
+    lm: LM, inputs: Int[torch.Tensor, "windows place"], targets: Int[torch.Tensor, "windows place"]
+) -> list[_Looked]:
+    """Some windows at a time: a large vocabulary times many windows would not fit."""
+    logits = lm.model(inputs.to(next(lm.model.parameters()).device))
+    probabilities = logits.float().softmax(dim=-1).cpu()
+    true = probabilities.gather(-1, targets[..., None])[..., 0]
     # a model may have more rows than its tokenizer has ids
-    highest, ids = probabilities[:, : lm.tokenizer.vocab_size].max(dim=-1)
-    likeliest = (
-        Piece(token_id, printable(token_id, lm.tokenizer)) if value == value else None
-        for token_id, value in zip(ids.tolist(), highest.tolist(), strict=True)
-    )
-    return _Looked(true.numpy(), highest.numpy(), tuple(likeliest))
+    highest, ids = probabilities[..., : lm.tokenizer.vocab_size].max(dim=-1)
+    likeliest = [
+        tuple(
+            Piece(token_id, printable(token_id, lm.tokenizer)) if value == value else None
+            for token_id, value in zip(*row, strict=True)
+        )
+        for row in zip(ids.tolist(), highest.tolist(), strict=True)
+    ]
+    rows = zip(true.numpy(), highest.numpy(), likeliest, strict=True)
+    return [_Looked(*row) for row in rows]
 
 
 def _table(rows: list[np.ndarray]) -> Table:
