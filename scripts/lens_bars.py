@@ -201,9 +201,9 @@ def _met_translator(folder: Path, run: str) -> bool:
 
 def _quick(run: str) -> bool:
     """All numbers of a forward, and all views of 128 tokens as they are seen where nothing else is
-    asked for, in seconds: those of the clock, or of
-    the processor, which are fewer where other programs run on the machine. The opened model has
-    been made ready to write, once, as for any text; those seconds are told beside."""
+    asked for, in seconds: those of the clock, or of the processor, which are fewer where other
+    programs run on the machine. The opened model has been made ready to write, once, as for any
+    text; those seconds are told beside."""
     lm = cloche.load(run, precision="float32")
     other = cloche.load(run, precision="float32")
     ids = lm.tokenizer.encode(ENGLISH * 4)[:TOKENS]
@@ -219,8 +219,8 @@ def _quick(run: str) -> bool:
     lines = ", ".join(f"{name} {seconds:.2f}" for name, seconds in spent.items())
     print(
         f"lens, {TOKENS} tokens of SmolLM2 on {torch.get_num_threads()} threads: {total:.2f} s "
-        f"(at most {MOST_SECONDS:g}): {lines}; made ready to write before, in {ready:.2f} s; residual at all "
-        f"positions in place of the last {LAST}: {every:.2f} s, together "
+        f"(at most {MOST_SECONDS:g}): {lines}; made ready to write before, in {ready:.2f} s; "
+        f"residual at all positions in place of the last {LAST}: {every:.2f} s, together "
         f"{total - spent['residual'] + every:.2f} s",
         flush=True,
     )
