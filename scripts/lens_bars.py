@@ -75,7 +75,7 @@ def _met(folder: Path, name: str, run: str, text: str, *, second: str) -> bool:
     found = {view: see() for view, see in seen.items()}
     if (Path(run) / "metrics.jsonl").exists():
         found["training"] = views.see_training([run])
-    _keep(folder / name, found)
+    _keep(folder / "views" / name, found)
     problems = [
         *_attention_problems(found["attention"]),
         *_residual_problems(lm, found["residual"]),
@@ -190,7 +190,7 @@ def _met_translator(folder: Path, run: str) -> bool:
     """The views of a model that translates: its three kinds of attention, and its training."""
     translator = cloche.load_translator(run, precision="float32")
     view = views.see_translation_attention(translator, "abcdefgh")
-    _keep(folder / "translator", {"attention": view, "training": views.see_training([run])})
+    _keep(folder / "views" / "translator", {"attention": view, "training": views.see_training([run])})
     off = max(
         float((torch.from_numpy(maps.weights.values).double().sum(dim=-1) - 1.0).abs().max())
         for maps in view.kinds.values()
