@@ -90,7 +90,7 @@ def _draw_plane(
         write_in(axes, 0.5, 0.5, said, color=theme.ink, ha="center", transform=axes.transAxes)
         return
     few = len(known) <= FEW
-    size, alpha = (14, 1.0) if few else (4 if len(known) > 2000 else 8, 0.35)  # dense is darker
+    size, alpha = (14, 1.0) if few else (4, 0.2) if len(known) > 2000 else (8, 0.4)
     look: dict[str, Any] = {"color": theme.series[0], "alpha": alpha, "linewidths": 0}
     axes.scatter(*places[known].T, s=size, rasterized=True, **look)
     asked = {each.piece.id for each in view.asked}

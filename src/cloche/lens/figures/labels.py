@@ -34,6 +34,8 @@ def place_labels(figure: Any, axes: Any, labels: Sequence[Label], *, avoid: np.n
 
     Called when all else of the figure is drawn, as the layout must stand.
     """
+    from matplotlib.patheffects import withStroke
+
     figure.draw_without_rendering()
     dot = figure.dpi / 72
     bounds = _box_of(axes.get_window_extent())
@@ -45,7 +47,8 @@ def place_labels(figure: Any, axes: Any, labels: Sequence[Label], *, avoid: np.n
         taken.append(_box_of(legend.get_window_extent()))
     for label in labels:
         text = write_in(axes, label.x, label.y, label.text, color=label.colour, fontsize=label.size)
-        text.set(in_layout=False, ha="center", va="center", clip_on=True)
+        outline = withStroke(linewidth=2.0, foreground=axes.get_facecolor())  # over many points
+        text.set(in_layout=False, ha="center", va="center", clip_on=True, path_effects=[outline])
         left, low, right, high = _box_of(text.get_window_extent())
         point = axes.transData.transform((label.x, label.y)).tolist()
         choices = [*_choices(point, (right - left, high - low), dot)]
