@@ -190,7 +190,9 @@ def _met_translator(folder: Path, run: str) -> bool:
     """The views of a model that translates: its three kinds of attention, and its training."""
     translator = cloche.load_translator(run, precision="float32")
     view = views.see_translation_attention(translator, "abcdefgh")
-    _keep(folder / "views" / "translator", {"attention": view, "training": views.see_training([run])})
+    _keep(
+        folder / "views" / "translator", {"attention": view, "training": views.see_training([run])}
+    )
     off = max(
         float((torch.from_numpy(maps.weights.values).double().sum(dim=-1) - 1.0).abs().max())
         for maps in view.kinds.values()
